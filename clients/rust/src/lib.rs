@@ -1,0 +1,1 @@
+//! ledgerflux-client

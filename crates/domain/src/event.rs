@@ -1,0 +1,138 @@
+//! What happened to a feed, as opposed to what happened on the market.
+
+use crate::{Instrument, Position, UnixNanos};
+
+/// How a feed is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FeedState {
+    /// Not connected yet, or not confirmed yet.
+    Connecting,
+    /// Connected, confirmed and heard of lately.
+    Live,
+    /// Connected, but not heard of for too long.
+    Stale,
+    /// Waiting before the next attempt.
+    BackingOff,
+}
+
+/// Why trades are missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapCause {
+    /// The connection was lost.
+    Disconnect,
+    /// The ingestor was not running.
+    Restart,
+    /// The connection was up and the feed left them out.
+    Drop,
+    /// The exchange put several matches into one ticker.
+    Batched,
+    /// We had no room for them.
+    Overflow,
+}
+
+/// What has become of a gap.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum GapState {
+    /// Still missing.
+    Open,
+    /// Fetched afterwards.
+    Repaired,
+    /// The exchange does not have them any more.
+    Unrepairable,
+}
+
+/// Trades that the exchange made and we do not have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Where and what.
+    pub instrument: Instrument,
+    /// The run in which it was seen.
+    pub run: u32,
+    /// The first missing trade.
+    pub first_trade_id: u64,
+    /// The last missing trade, which belongs to the gap.
+    pub last_trade_id: u64,
+    /// The event time of the last trade before it, where known.
+    pub after: Option<UnixNanos>,
+    /// The event time of the first trade after it, where known.
+    pub before: Option<UnixNanos>,
+    /// When it was noticed, by our clock.
+    pub detected_at: UnixNanos,
+    /// Why.
+    pub cause: GapCause,
+    /// What has become of it.
+    pub state: GapState,
+    /// How many of its trades were fetched afterwards.
+    pub repaired_count: u64,
+}
+
+/// What kind of event, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EventKind {
+    /// Trades are missing.
+    Gap(Gap),
+    /// Missing trades were fetched.
+    Repaired(Gap),
+    /// The exchange's sequence started anew.
+    NewRun {
+        /// The last position of the run before.
+        previous: Position,
+        /// The first position of the new run.
+        first: Position,
+    },
+    /// The feed changed its state.
+    FeedState(FeedState),
+    /// The broker dropped messages before they were read.
+    Overrun {
+        /// The stream, e.g. `LF_TICKS`.
+        stream: String,
+        /// The first message that is gone.
+        first_sequence: u64,
+        /// The last message that is gone.
+        last_sequence: u64,
+    },
+}
+
+impl EventKind {
+    /// The name of the kind, as it stands in subjects and labels.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Gap(_) => "gap",
+            Self::Repaired(_) => "repaired",
+            Self::NewRun { .. } => "new_run",
+            Self::FeedState(_) => "feed_state",
+            Self::Overrun { .. } => "overrun",
+        }
+    }
+}
+
+/// Something that happened to the feed of a product.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeedEvent {
+    /// Where and what.
+    pub instrument: Instrument,
+    /// When, by our clock.
+    pub time: UnixNanos,
+    /// Which role and instance says so.
+    pub source: String,
+    /// What.
+    pub kind: EventKind,
+}
+
+impl FeedEvent {
+    /// What makes this event the same one when it is said twice.
+    pub fn identity(&self) -> String {
+        let what = match &self.kind {
+            EventKind::Gap(gap) => format!("{}/{}-{}", gap.run, gap.first_trade_id, gap.last_trade_id),
+            EventKind::Repaired(gap) => {
+                format!("{}/{}-{}/{}", gap.run, gap.first_trade_id, gap.last_trade_id, gap.repaired_count)
+            }
+            EventKind::NewRun { first, .. } => first.to_string(),
+            EventKind::FeedState(state) => format!("{state:?}/{}/{}", self.source, self.time.nanos()),
+            EventKind::Overrun { stream, first_sequence, last_sequence } => {
+                format!("{stream}/{first_sequence}-{last_sequence}")
+            }
+        };
+        format!("{}/{}/{what}", self.kind.name(), self.instrument)
+    }
+}

@@ -1,0 +1,79 @@
+//! Exact decimal numbers, as exchanges send them.
+
+pub use rust_decimal::Decimal;
+use thiserror::Error;
+
+/// Why a text is not a number that LedgerFlux can hold exactly.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum InvalidNumber {
+    /// The text is empty.
+    #[error("the number is empty")]
+    Empty,
+    /// The text is not of the form `-?digits(.digits)?`.
+    #[error("{0:?} is not a plain decimal number")]
+    Malformed(String),
+    /// The number needs more than the 28 digits that can be held without rounding.
+    #[error("{0:?} has more digits than can be held exactly (28)")]
+    TooPrecise(String),
+}
+
+/// Reads a decimal in plain notation (`-?digits(.digits)?`), keeping every digit, trailing zeros included.
+///
+/// Exponents, signs other than a leading minus, blanks and separators are faults: no exchange sends them in JSON, and a
+/// lenient parser would hide a corrupted frame. A number that does not fit in 96 bits is refused instead of rounded.
+pub fn parse_number(text: &str) -> Result<Decimal, InvalidNumber> {
+    if text.is_empty() {
+        return Err(InvalidNumber::Empty);
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let (whole, fraction) = match digits.split_once('.') {
+        Some((whole, fraction)) => (whole, Some(fraction)),
+        None => (digits, None),
+    };
+    let plain = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    if !plain(whole) || fraction.is_some_and(|part| !plain(part)) {
+        return Err(InvalidNumber::Malformed(clip(text)));
+    }
+    Decimal::from_str_exact(text).map_err(|_| InvalidNumber::TooPrecise(clip(text)))
+}
+
+/// Faults quote what they refuse, but never at unbounded length.
+fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn keeps_every_digit() {
+        for text in ["0.00000001", "888888004.0000", "948687088.00000000", "18187.00", "0", "-0.5", "58800"] {
+            assert_eq!(parse_number(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn names_what_is_wrong() {
+        assert_eq!(parse_number(""), Err(InvalidNumber::Empty));
+        for text in ["0.-10000", "1e5", "1E-8", "+1", " 1", "1.", ".5", "1_000", "NaN", "inf", "--1", "1.2.3", "１"] {
+            assert_eq!(parse_number(text), Err(InvalidNumber::Malformed(text.into())), "{text}");
+        }
+        let long = "1234567890123456789012345678901234567890";
+        assert_eq!(parse_number(long), Err(InvalidNumber::TooPrecise(long.into())));
+        let deep = "0.00000000000000000000000000000000000000000001";
+        assert_eq!(parse_number(deep), Err(InvalidNumber::TooPrecise(deep.into())));
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trips(mantissa in -(1i64 << 60)..(1i64 << 60), scale in 0u32..18) {
+            let number = Decimal::new(mantissa, scale);
+            let text = number.to_string();
+            let read = parse_number(&text).unwrap();
+            prop_assert_eq!(read, number);
+            prop_assert_eq!(read.to_string(), text);
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Where in the feed of a product a tick stands.
+
+/// A place in the feed of one product: runs follow one another, and within a run the sequence of the exchange increases.
+///
+/// `sequence` has holes: the exchange counts every event of its order book and sends only some of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    /// Counts how often the exchange's sequence started anew; 0 at first.
+    pub run: u32,
+    /// The exchange's own number.
+    pub sequence: u64,
+}
+
+impl std::fmt::Display for Position {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.run, self.sequence)
+    }
+}

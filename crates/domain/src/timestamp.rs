@@ -1,0 +1,146 @@
+//! Points in time as nanoseconds since 1970-01-01T00:00:00Z.
+
+use std::{fmt, time::Duration};
+
+use thiserror::Error;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
+
+/// A time in UTC with nanoseconds; it covers the years 1677 to 2262.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UnixNanos(i64);
+
+/// Why a text is not a time that LedgerFlux can hold.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum InvalidTime {
+    /// The text is not an RFC 3339 time.
+    #[error("{0:?} is not an RFC 3339 time")]
+    Malformed(String),
+    /// The time lies outside the years 1677 to 2262.
+    #[error("{0:?} is outside the years 1677 to 2262")]
+    OutOfRange(String),
+}
+
+impl UnixNanos {
+    /// The earliest time that can be held.
+    pub const MIN: Self = Self(i64::MIN);
+    /// The latest time that can be held.
+    pub const MAX: Self = Self(i64::MAX);
+
+    /// The time that is `nanos` nanoseconds after 1970 (before it, when negative).
+    pub const fn new(nanos: i64) -> Self {
+        Self(nanos)
+    }
+
+    /// The time that is `seconds` after 1970; `None` outside the range.
+    pub fn from_seconds(seconds: i64) -> Option<Self> {
+        seconds.checked_mul(1_000_000_000).map(Self)
+    }
+
+    /// Nanoseconds since 1970.
+    pub const fn nanos(self) -> i64 {
+        self.0
+    }
+
+    /// The wall clock of this machine. Only shells call this; the core gets time as an argument.
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
+    pub fn now() -> Self {
+        let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+        Self(i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX))
+    }
+
+    /// Reads an RFC 3339 time with up to nine decimals, e.g. `2021-04-17T16:44:06.123456Z`.
+    pub fn parse_rfc3339(text: &str) -> Result<Self, InvalidTime> {
+        let clipped = || text.chars().take(64).collect();
+        let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTime::Malformed(clipped()))?;
+        Self::from_offset_date_time(time).ok_or_else(|| InvalidTime::OutOfRange(clipped()))
+    }
+
+    /// The time of `time`; `None` outside the years 1677 to 2262.
+    pub fn from_offset_date_time(time: OffsetDateTime) -> Option<Self> {
+        i64::try_from(time.unix_timestamp_nanos()).ok().map(Self)
+    }
+
+    /// The same time as a calendar date in UTC.
+    pub fn to_offset_date_time(self) -> OffsetDateTime {
+        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    }
+
+    /// This time moved forward, held at the end of the range.
+    pub fn saturating_add(self, by: Duration) -> Self {
+        Self(self.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// This time moved back, held at the start of the range.
+    pub fn saturating_sub(self, by: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn saturating_since(self, earlier: Self) -> Duration {
+        let nanos = self.0.saturating_sub(earlier.0).max(0);
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
+    }
+
+    /// The start of the interval of `width` (a divisor of days, counted from 1970) in which this time lies.
+    pub fn floor_to(self, width: Duration) -> Self {
+        let width = i64::try_from(width.as_nanos()).unwrap_or(i64::MAX).max(1);
+        Self(self.0.saturating_sub(self.0.rem_euclid(width)))
+    }
+}
+
+impl fmt::Display for UnixNanos {
+    /// RFC 3339 in UTC.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.to_offset_date_time().format(&Rfc3339) {
+            Ok(text) => f.write_str(&text),
+            Err(_) => write!(f, "{} ns", self.0),
+        }
+    }
+}
+
+/// A half-open range of time: `from` belongs to it, `until` does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TimeRange {
+    /// The first nanosecond of the range.
+    pub from: UnixNanos,
+    /// The first nanosecond after the range.
+    pub until: UnixNanos,
+}
+
+impl TimeRange {
+    /// Everything that can be held.
+    pub const ALL: Self = Self { from: UnixNanos::MIN, until: UnixNanos::MAX };
+
+    /// Whether `time` lies in the range.
+    pub fn contains(&self, time: UnixNanos) -> bool {
+        self.from <= time && time < self.until
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_the_exchange_sends() {
+        let parse = |text| UnixNanos::parse_rfc3339(text);
+        assert_eq!(parse("2021-04-17T16:44:06.123456Z").unwrap().nanos(), 1_618_677_846_123_456_000);
+        assert_eq!(parse("2019-08-01T00:00:03.818Z").unwrap().nanos(), 1_564_617_603_818_000_000);
+        assert_eq!(parse("2019-08-01T00:00:03Z").unwrap().nanos(), 1_564_617_603_000_000_000);
+        assert!(matches!(parse("0001-01-01T00:00:00.000000Z"), Err(InvalidTime::OutOfRange(_))));
+        assert!(matches!(parse("yesterday"), Err(InvalidTime::Malformed(_))));
+    }
+
+    #[test]
+    fn writes_what_it_reads() {
+        let text = "2021-04-17T16:44:06.123456Z";
+        assert_eq!(UnixNanos::parse_rfc3339(text).unwrap().to_string(), text);
+    }
+
+    #[test]
+    fn floors_before_and_after_1970() {
+        let minute = Duration::from_secs(60);
+        assert_eq!(UnixNanos::new(61_000_000_000).floor_to(minute), UnixNanos::new(60_000_000_000));
+        assert_eq!(UnixNanos::new(-1).floor_to(minute), UnixNanos::new(-60_000_000_000));
+    }
+}

@@ -1,0 +1,150 @@
+//! A real nats-server with JetStream.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use rustix::process::Signal;
+
+use crate::child::{EndWith, Guarded, bound_to_us, tail};
+use crate::{Scratch, or_panic, tool};
+
+const START_DEADLINE: Duration = Duration::from_secs(20);
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A nats-server of its own: random loopback port, JetStream in a temporary directory. Stops on drop.
+#[derive(Debug)]
+pub struct NatsServer {
+    scratch: Scratch,
+    extra_config: String,
+    port: u16,
+    child: Option<Guarded>,
+}
+
+impl NatsServer {
+    /// Starts a server with JetStream and returns when it takes connections (some 50 ms).
+    ///
+    /// # Panics
+    /// When it does not start; the message has the end of its log.
+    pub async fn start() -> NatsServer {
+        NatsServer::start_with("").await
+    }
+
+    /// The same with more lines of nats-server configuration, for limits, users or `jetstream` options, such as
+    /// `max_payload: 2MB`. The keys `listen`, `ports_file_dir` and `jetstream.store_dir` are taken.
+    ///
+    /// # Panics
+    /// When it does not start; the message has the end of its log.
+    pub async fn start_with(extra_config: &str) -> NatsServer {
+        let mut server = NatsServer {
+            scratch: Scratch::new(),
+            extra_config: extra_config.to_owned(),
+            port: 0,
+            child: None,
+        };
+        or_panic(server.launch().await);
+        server
+    }
+
+    /// `nats://127.0.0.1:<port>`; stays the same over restarts.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The port it listens on.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Ends it in good order (SIGINT) and keeps its data. No effect when it does not run.
+    pub async fn stop(&mut self) {
+        or_panic(self.end(Signal::INT).await);
+    }
+
+    /// Kills it (SIGKILL) and keeps what it had written. No effect when it does not run.
+    pub async fn kill(&mut self) {
+        or_panic(self.end(Signal::KILL).await);
+    }
+
+    /// Starts it again on the same port and data, after stopping it in good order if it runs.
+    pub async fn restart(&mut self) {
+        or_panic(self.end(Signal::INT).await);
+        or_panic(self.launch().await);
+    }
+
+    /// Freezes it (SIGSTOP): connections stay open and nothing answers.
+    pub fn pause(&mut self) {
+        or_panic(self.child.as_mut().map_or(Ok(()), |child| child.signal(Signal::STOP)));
+    }
+
+    /// Lets it go on after [`pause`](Self::pause).
+    pub fn resume(&mut self) {
+        or_panic(self.child.as_mut().map_or(Ok(()), |child| child.signal(Signal::CONT)));
+    }
+
+    /// Forgets all streams and consumers: ends it, removes its data, starts it again on the same port.
+    pub async fn wipe(&mut self) {
+        or_panic(self.end(Signal::KILL).await);
+        let store = self.scratch.join("store");
+        or_panic(std::fs::remove_dir_all(&store).context("cannot remove the data of nats-server"));
+        or_panic(self.launch().await);
+    }
+
+    fn log(&self) -> PathBuf {
+        self.scratch.join("log")
+    }
+
+    async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
+        let Some(mut child) = self.child.take() else { return Ok(()) };
+        child.signal(signal)?;
+        child.signal(Signal::CONT)?;
+        if child.wait(STOP_DEADLINE).await?.is_none() {
+            bail!("nats-server did not end within {STOP_DEADLINE:?}:\n{}", tail(&self.log()));
+        }
+        Ok(())
+    }
+
+    async fn launch(&mut self) -> anyhow::Result<()> {
+        let directory = self.scratch.path().display();
+        // Port -1 takes a free one; the server writes which one into a file named by its pid.
+        let port = if self.port == 0 { -1 } else { i32::from(self.port) };
+        let config = format!(
+            "listen: \"127.0.0.1:{port}\"\nports_file_dir: \"{directory}\"\n\
+             jetstream {{ store_dir: \"{directory}/store\" }}\n{}\n",
+            self.extra_config
+        );
+        let config_file = self.scratch.join("nats.conf");
+        std::fs::write(&config_file, config).context("cannot write the configuration of nats-server")?;
+        let log = File::create(self.log()).context("cannot make the log of nats-server")?;
+        let mut command = bound_to_us(&tool("nats-server"));
+        command
+            .arg("--config")
+            .arg(config_file)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().context("cannot share the log of nats-server")?)
+            .stderr(log);
+        let mut child = Guarded::spawn(command, EndWith::Signal(Signal::INT, STOP_DEADLINE))?;
+        let ports_file = self.scratch.join(&format!("nats-server_{}.ports", child.id()));
+        let started = Instant::now();
+        self.port = loop {
+            if let Some(port) = std::fs::read(&ports_file).ok().and_then(|content| port_in(&content)) {
+                break port;
+            }
+            let ended = child.exit_status()?;
+            if ended.is_some() || started.elapsed() > START_DEADLINE {
+                bail!("nats-server did not start (exit: {ended:?}):\n{}", tail(&self.log()));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        };
+        self.child = Some(child);
+        Ok(())
+    }
+}
+
+/// `{"nats":["nats://127.0.0.1:46773"]}`; nothing while the file is being written.
+fn port_in(content: &[u8]) -> Option<u16> {
+    let ports: serde_json::Value = serde_json::from_slice(content).ok()?;
+    ports["nats"][0].as_str()?.rsplit(':').next()?.parse().ok()
+}
