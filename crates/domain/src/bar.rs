@@ -59,9 +59,10 @@ impl Bar {
     /// Returns `false` and changes nothing when a sum would exceed what a decimal can hold.
     #[must_use]
     pub fn merge(&mut self, other: &Bar) -> bool {
-        let (Some(sum_price), Some(sum_volume)) =
-            (self.sum_price.checked_add(other.sum_price), self.sum_volume.checked_add(other.sum_volume))
-        else {
+        let (Some(sum_price), Some(sum_volume)) = (
+            self.sum_price.checked_add(other.sum_price),
+            self.sum_volume.checked_add(other.sum_volume),
+        ) else {
             return false;
         };
         self.sum_price = sum_price;

@@ -125,11 +125,18 @@ impl FeedEvent {
         let what = match &self.kind {
             EventKind::Gap(gap) => format!("{}/{}-{}", gap.run, gap.first_trade_id, gap.last_trade_id),
             EventKind::Repaired(gap) => {
-                format!("{}/{}-{}/{}", gap.run, gap.first_trade_id, gap.last_trade_id, gap.repaired_count)
+                format!(
+                    "{}/{}-{}/{}",
+                    gap.run, gap.first_trade_id, gap.last_trade_id, gap.repaired_count
+                )
             }
             EventKind::NewRun { first, .. } => first.to_string(),
             EventKind::FeedState(state) => format!("{state:?}/{}/{}", self.source, self.time.nanos()),
-            EventKind::Overrun { stream, first_sequence, last_sequence } => {
+            EventKind::Overrun {
+                stream,
+                first_sequence,
+                last_sequence,
+            } => {
                 format!("{stream}/{first_sequence}-{last_sequence}")
             }
         };

@@ -31,7 +31,8 @@ pub struct Product(Arc<str>);
 impl Venue {
     /// Checks a venue's name: 1 to 32 characters of `a-z`, `0-9`, `_` and `-`.
     pub fn new(name: &str) -> Result<Self, InvalidInstrument> {
-        let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
+        let allowed =
+            |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         if name.is_empty() || name.len() > VENUE_BYTES_MAX || !name.bytes().all(allowed) {
             return Err(InvalidInstrument::Venue(name.chars().take(64).collect()));
         }
@@ -53,7 +54,8 @@ impl Product {
     /// Checks a product's name: 1 to 64 bytes of visible characters, none of which could break out of a subject, a log
     /// line or a page.
     pub fn new(name: &str) -> Result<Self, InvalidInstrument> {
-        let forbidden = |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '&' | '\\');
+        let forbidden =
+            |c: char| c.is_control() || c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | '&' | '\\');
         if name.is_empty() || name.len() > PRODUCT_BYTES_MAX || name.chars().any(forbidden) {
             return Err(InvalidInstrument::Product(name.chars().take(64).collect()));
         }
@@ -90,7 +92,10 @@ pub struct Instrument {
 impl Instrument {
     /// Checks both names.
     pub fn new(venue: &str, product: &str) -> Result<Self, InvalidInstrument> {
-        Ok(Self { venue: Venue::new(venue)?, product: Product::new(product)? })
+        Ok(Self {
+            venue: Venue::new(venue)?,
+            product: Product::new(product)?,
+        })
     }
 }
 
@@ -108,12 +113,21 @@ mod tests {
     #[test]
     fn refuses_names_that_could_break_out() {
         for bad in ["", "BTC USD", "BTC\nUSD", "<b>", "a\"b", &"X".repeat(65)] {
-            assert!(matches!(Product::new(bad), Err(InvalidInstrument::Product(_))), "{bad:?}");
+            assert!(
+                matches!(Product::new(bad), Err(InvalidInstrument::Product(_))),
+                "{bad:?}"
+            );
         }
         for bad in ["", "Coinbase", "coin base", &"x".repeat(33)] {
-            assert!(matches!(Venue::new(bad), Err(InvalidInstrument::Venue(_))), "{bad:?}");
+            assert!(
+                matches!(Venue::new(bad), Err(InvalidInstrument::Venue(_))),
+                "{bad:?}"
+            );
         }
-        assert_eq!(Instrument::new("coinbase", "BTC-USD").unwrap().to_string(), "coinbase:BTC-USD");
+        assert_eq!(
+            Instrument::new("coinbase", "BTC-USD").unwrap().to_string(),
+            "coinbase:BTC-USD"
+        );
         assert!(Product::new("BTC/USD.x").is_ok());
     }
 }

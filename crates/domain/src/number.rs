@@ -49,7 +49,15 @@ mod tests {
 
     #[test]
     fn keeps_every_digit() {
-        for text in ["0.00000001", "888888004.0000", "948687088.00000000", "18187.00", "0", "-0.5", "58800"] {
+        for text in [
+            "0.00000001",
+            "888888004.0000",
+            "948687088.00000000",
+            "18187.00",
+            "0",
+            "-0.5",
+            "58800",
+        ] {
             assert_eq!(parse_number(text).unwrap().to_string(), text);
         }
     }
@@ -57,8 +65,14 @@ mod tests {
     #[test]
     fn names_what_is_wrong() {
         assert_eq!(parse_number(""), Err(InvalidNumber::Empty));
-        for text in ["0.-10000", "1e5", "1E-8", "+1", " 1", "1.", ".5", "1_000", "NaN", "inf", "--1", "1.2.3", "１"] {
-            assert_eq!(parse_number(text), Err(InvalidNumber::Malformed(text.into())), "{text}");
+        for text in [
+            "0.-10000", "1e5", "1E-8", "+1", " 1", "1.", ".5", "1_000", "NaN", "inf", "--1", "1.2.3", "１",
+        ] {
+            assert_eq!(
+                parse_number(text),
+                Err(InvalidNumber::Malformed(text.into())),
+                "{text}"
+            );
         }
         let long = "1234567890123456789012345678901234567890";
         assert_eq!(parse_number(long), Err(InvalidNumber::TooPrecise(long.into())));

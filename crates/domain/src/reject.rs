@@ -26,11 +26,13 @@ pub enum RejectReason {
     UnknownProduct,
     /// It is older than what history keeps.
     TooOld,
+    /// The database refuses it, whatever else is written.
+    Unstorable,
 }
 
 impl RejectReason {
     /// Every reason.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Undecodable,
         Self::MissingField,
         Self::InvalidNumber,
@@ -40,6 +42,7 @@ impl RejectReason {
         Self::OutOfOrder,
         Self::UnknownProduct,
         Self::TooOld,
+        Self::Unstorable,
     ];
 
     /// The name as it stands in subjects and labels.
@@ -54,6 +57,7 @@ impl RejectReason {
             Self::OutOfOrder => "out_of_order",
             Self::UnknownProduct => "unknown_product",
             Self::TooOld => "too_old",
+            Self::Unstorable => "unstorable",
         }
     }
 }

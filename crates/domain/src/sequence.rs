@@ -65,22 +65,37 @@ impl ProductTracker {
     /// Judges a live tick of `session` and, when it follows, moves on to it. A tick without a sequence is `Late`:
     /// validation has refused it before.
     pub fn observe(&mut self, tick: &Tick, session: &FeedSession) -> Verdict {
-        let Some(sequence) = tick.sequence else { return Verdict::Late };
+        let Some(sequence) = tick.sequence else {
+            return Verdict::Late;
+        };
         let Some(last) = self.last else {
             return Verdict::Next(self.accept(Position { run: 0, sequence }, tick.event_time, session));
         };
         if sequence > last.position.sequence {
-            let position = Position { run: last.position.run, sequence };
+            let position = Position {
+                run: last.position.run,
+                sequence,
+            };
             return Verdict::Next(self.accept(position, tick.event_time, session));
         }
         if self.starts_anew(last, tick, session) {
-            let first = Position { run: last.position.run.saturating_add(1), sequence };
+            let first = Position {
+                run: last.position.run.saturating_add(1),
+                sequence,
+            };
             self.recent.clear();
             self.floor = 0;
             self.accept(first, tick.event_time, session);
-            return Verdict::NewRun { previous: last.position, first };
+            return Verdict::NewRun {
+                previous: last.position,
+                first,
+            };
         }
-        if sequence <= self.floor || self.recent.contains(&sequence) { Verdict::Duplicate } else { Verdict::Late }
+        if sequence <= self.floor || self.recent.contains(&sequence) {
+            Verdict::Duplicate
+        } else {
+            Verdict::Late
+        }
     }
 
     fn starts_anew(&self, last: Last, tick: &Tick, session: &FeedSession) -> bool {

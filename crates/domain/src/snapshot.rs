@@ -59,7 +59,9 @@ impl Snapshot {
     ///
     /// Backfilled ticks have no position and never change the last value.
     pub fn advance(&mut self, tick: &Tick) -> bool {
-        let Some(position) = tick.position() else { return false };
+        let Some(position) = tick.position() else {
+            return false;
+        };
         if position <= self.position {
             return false;
         }
@@ -100,7 +102,10 @@ mod tests {
                 side: None,
                 trade_id: None,
             }),
-            best_bid: Some(Quote { price: Decimal::from(sequence), size: None }),
+            best_bid: Some(Quote {
+                price: Decimal::from(sequence),
+                size: None,
+            }),
             best_ask: None,
             day: None,
             flags: TickFlags::default(),

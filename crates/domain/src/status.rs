@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{FeedState, Instrument, Position, UnixNanos};
+use crate::{FeedState, Instrument, Position, Shard, UnixNanos};
 
 /// How far a shard of a role has come with one product.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,4 +42,44 @@ pub struct RoleStatus {
     pub rejected: u64,
     /// Duplicates dropped since it started.
     pub duplicates: u64,
+}
+
+impl RoleStatus {
+    /// The name of the worker of one shard: the instance with the shard at its end.
+    pub fn worker_instance(instance: &str, shard: Shard) -> String {
+        format!("{instance}-{shard}")
+    }
+
+    /// The shard of a worker, from the end of its instance name; meaningless for roles without shards.
+    pub fn worker_shard(&self) -> Option<u16> {
+        self.instance.rsplit_once('-')?.1.parse().ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ShardCount;
+
+    #[test]
+    fn a_worker_tells_its_shard() {
+        let shard = ShardCount::default().shard(3).unwrap();
+        let status = RoleStatus {
+            role: "normalizer".into(),
+            instance: RoleStatus::worker_instance("host-17", shard),
+            time: UnixNanos::new(0),
+            ready: true,
+            feed_state: None,
+            heartbeat_age: None,
+            progress: Vec::new(),
+            backlog_messages: None,
+            ticks: 0,
+            rejected: 0,
+            duplicates: 0,
+        };
+        assert_eq!(
+            (status.instance.as_str(), status.worker_shard()),
+            ("host-17-3", Some(3))
+        );
+    }
 }

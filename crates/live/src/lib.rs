@@ -1,1 +1,34 @@
-//! live
+//! The newest state of every product and a short ring of its newest ticks, in memory, and the engine that hands them to
+//! subscribers at their own pace.
+//!
+//! [`LiveFeed`] is the entry type: it starts from the snapshots and the last ticks that the bus holds, follows the stream,
+//! and answers "what is the newest" at once. A [`Subscription`] pulls from it: there is no queue and no task per
+//! subscriber here, only a cursor into the ring for each product, so that a slow subscriber lags behind and delays nobody.
+//!
+//! It is no store: what has left the ring is history, which query serves. It knows no wire format either: [`LiveTick`]
+//! keeps a slot for each [`Encoding`] that the gateway fills once and shares among all who receive it.
+//!
+//! The core ([`LiveState`], [`Reader`], [`TokenBucket`]) is synchronous and gets time as an argument.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod bucket;
+mod config;
+mod delivery;
+mod events;
+mod feed;
+mod follow;
+pub mod metrics;
+mod reader;
+mod ring;
+mod state;
+mod subscription;
+mod tick;
+
+pub use bucket::{Rate, TokenBucket};
+pub use config::Config;
+pub use delivery::{Delivery, Event, FellBehind};
+pub use feed::LiveFeed;
+pub use reader::{AddError, Policy, Products, Read, Reader, Start};
+pub use state::{Applied, LiveState};
+pub use subscription::Subscription;
+pub use tick::{Encoding, LiveTick};

@@ -1,1 +1,34 @@
-//! store
+//! History and the newest state of each market, in PostgreSQL or SQLite, through the same entities and the same queries.
+//!
+//! The entry is [`Store`]: [`Store::write`] stores a batch of ticks exactly once, along with everything that follows from
+//! them, and the other methods read. Migrations are not applied here; [`Store::connect`] refuses a database that lacks
+//! some. Nothing here knows of the bus, of configuration files or of the wire.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+#![deny(clippy::float_arithmetic)]
+
+mod candles;
+mod config;
+mod connect;
+pub mod entity;
+mod error;
+mod gaps;
+mod latest;
+mod meta;
+pub mod metrics;
+mod partitions;
+mod retention;
+mod row;
+mod snapshots;
+mod state;
+mod ticks;
+mod write;
+
+pub use candles::CandleQuery;
+pub use config::Config;
+pub use connect::Store;
+pub use error::{NotStorable, StoreError};
+pub use gaps::GapQuery;
+pub use latest::LatestPrice;
+pub use retention::RetentionReport;
+pub use ticks::{HistoryKey, Order, TICKS_LIMIT_MAX, TickQuery, TickRange};
+pub use write::{TickRow, WriteBatch, Written};

@@ -6,8 +6,8 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{OnceLock, mpsc};
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
-use rustix::process::{Pid, Signal, kill_process};
+use anyhow::{Context as _, bail};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
@@ -43,7 +43,9 @@ impl Guarded {
     }
 
     pub(crate) fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        self.child.try_wait().context("cannot ask for the state of a child process")
+        self.child
+            .try_wait()
+            .context("cannot ask for the state of a child process")
     }
 
     /// Sends a signal; nothing happens when the child has already been waited for.
@@ -52,6 +54,19 @@ impl Guarded {
             return Ok(());
         }
         kill_process(Pid::from_child(&self.child), signal).context("cannot send a signal to a child process")
+    }
+
+    /// Stops it (SIGSTOP) and returns when none of its threads runs any more, which is a moment after the signal.
+    pub(crate) async fn pause(&mut self) -> anyhow::Result<()> {
+        self.signal(Signal::STOP)?;
+        let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
+        while waitid(WaitId::Pid(Pid::from_child(&self.child)), options)?.is_none() {
+            if let Some(status) = self.exit_status()? {
+                bail!("the process ended instead of being stopped: {status}");
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
+        Ok(())
     }
 
     pub(crate) async fn wait(&mut self, deadline: Duration) -> anyhow::Result<Option<ExitStatus>> {
@@ -72,7 +87,10 @@ impl Guarded {
             if !matches!(self.child.try_wait(), Ok(None)) {
                 return true;
             }
-            #[allow(clippy::disallowed_methods, reason = "drop has no executor; it polls a child that is ending")]
+            #[allow(
+                clippy::disallowed_methods,
+                reason = "drop has no executor; it polls a child that is ending"
+            )]
             std::thread::sleep(POLL_INTERVAL);
         }
         false
@@ -104,7 +122,10 @@ pub(crate) fn bound_to_us(program: &Path) -> Command {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     let available = AVAILABLE.get_or_init(|| {
         let mut probe = Command::new("setpriv");
-        probe.args(["--pdeathsig", "KILL", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
+        probe
+            .args(["--pdeathsig", "KILL", "true"])
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         probe.status().is_ok_and(|status| status.success())
     });
     if !available {
@@ -136,13 +157,17 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
     });
     let (reply, answer) = mpsc::sync_channel(1);
     let gone = |_| io::Error::other("the thread that starts child processes is gone");
-    spawner.send(Request { command, reply }).map_err(|_| io::Error::other("no thread starts child processes"))?;
+    spawner
+        .send(Request { command, reply })
+        .map_err(|_| io::Error::other("no thread starts child processes"))?;
     answer.recv().map_err(gone)?
 }
 
 /// The end of a server's log file, for error messages.
 pub(crate) fn tail(log: &Path) -> String {
-    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let text = std::fs::read(log)
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

@@ -23,7 +23,11 @@ impl Outcome for bool {
     type Value = ();
 
     fn into_met(self) -> Result<(), String> {
-        if self { Ok(()) } else { Err("the condition is false".to_owned()) }
+        if self {
+            Ok(())
+        } else {
+            Err("the condition is false".to_owned())
+        }
     }
 }
 
@@ -48,7 +52,10 @@ impl<T, E: Debug> Outcome for Result<T, E> {
 /// # Panics
 /// When it does not hold within `deadline`; the message has the place of the call and the last answer.
 #[track_caller]
-pub fn eventually<C, F>(deadline: Duration, mut check: C) -> impl Future<Output = <F::Output as Outcome>::Value>
+pub fn eventually<C, F>(
+    deadline: Duration,
+    mut check: C,
+) -> impl Future<Output = <F::Output as Outcome>::Value>
 where
     C: FnMut() -> F,
     F: Future<Output: Outcome>,

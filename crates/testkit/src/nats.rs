@@ -74,14 +74,18 @@ impl NatsServer {
         or_panic(self.launch().await);
     }
 
-    /// Freezes it (SIGSTOP): connections stay open and nothing answers.
-    pub fn pause(&mut self) {
-        or_panic(self.child.as_mut().map_or(Ok(()), |child| child.signal(Signal::STOP)));
+    /// Freezes it (SIGSTOP): connections stay open and nothing answers. No effect when it does not run.
+    pub async fn pause(&mut self) {
+        if let Some(child) = &mut self.child {
+            or_panic(child.pause().await);
+        }
     }
 
-    /// Lets it go on after [`pause`](Self::pause).
+    /// Lets it go on after [`pause`](Self::pause). No effect when it does not run.
     pub fn resume(&mut self) {
-        or_panic(self.child.as_mut().map_or(Ok(()), |child| child.signal(Signal::CONT)));
+        if let Some(child) = &mut self.child {
+            or_panic(child.signal(Signal::CONT));
+        }
     }
 
     /// Forgets all streams and consumers: ends it, removes its data, starts it again on the same port.
@@ -97,11 +101,16 @@ impl NatsServer {
     }
 
     async fn end(&mut self, signal: Signal) -> anyhow::Result<()> {
-        let Some(mut child) = self.child.take() else { return Ok(()) };
+        let Some(mut child) = self.child.take() else {
+            return Ok(());
+        };
         child.signal(signal)?;
         child.signal(Signal::CONT)?;
         if child.wait(STOP_DEADLINE).await?.is_none() {
-            bail!("nats-server did not end within {STOP_DEADLINE:?}:\n{}", tail(&self.log()));
+            bail!(
+                "nats-server did not end within {STOP_DEADLINE:?}:\n{}",
+                tail(&self.log())
+            );
         }
         Ok(())
     }
@@ -129,12 +138,18 @@ impl NatsServer {
         let ports_file = self.scratch.join(&format!("nats-server_{}.ports", child.id()));
         let started = Instant::now();
         self.port = loop {
-            if let Some(port) = std::fs::read(&ports_file).ok().and_then(|content| port_in(&content)) {
+            if let Some(port) = std::fs::read(&ports_file)
+                .ok()
+                .and_then(|content| port_in(&content))
+            {
                 break port;
             }
             let ended = child.exit_status()?;
             if ended.is_some() || started.elapsed() > START_DEADLINE {
-                bail!("nats-server did not start (exit: {ended:?}):\n{}", tail(&self.log()));
+                bail!(
+                    "nats-server did not start (exit: {ended:?}):\n{}",
+                    tail(&self.log())
+                );
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         };

@@ -8,7 +8,7 @@ use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{Context as _, bail};
 use rustix::process::Signal;
 
 use crate::child::{EndWith, Guarded, bound_to_us};
@@ -37,14 +37,16 @@ impl ProcessBuilder {
     /// Adds several arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.arguments
+            .extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
     /// Sets an environment variable. `LEDGERFLUX_…` variables of the test process are never inherited.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.environment
+            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -65,7 +67,11 @@ impl ProcessBuilder {
 
     fn try_spawn(self) -> anyhow::Result<Process> {
         let mut command = bound_to_us(&self.program);
-        command.args(self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+            .args(self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"LEDGERFLUX_") {
                 command.env_remove(name);
@@ -77,10 +83,18 @@ impl ProcessBuilder {
         }
         let mut child = Guarded::spawn(command, EndWith::Kill)?;
         let output = Arc::new(Mutex::new(Output::default()));
-        let stdout = child.io().stdout.take().context("the process has no standard output")?;
-        let stderr = child.io().stderr.take().context("the process has no standard error")?;
-        collect(stdout, &output, |output| &mut output.stdout);
-        collect(stderr, &output, |output| &mut output.stderr);
+        let stdout = child
+            .io()
+            .stdout
+            .take()
+            .context("the process has no standard output")?;
+        let stderr = child
+            .io()
+            .stderr
+            .take()
+            .context("the process has no standard error")?;
+        collect(stdout, &output, Output::add_stdout);
+        collect(stderr, &output, Output::add_stderr);
         Ok(Process { child, output })
     }
 }
@@ -90,6 +104,26 @@ struct Output {
     stdout: VecDeque<String>,
     stderr: VecDeque<String>,
     addresses: BTreeMap<String, String>,
+}
+
+impl Output {
+    fn add_stdout(&mut self, line: String) {
+        if let Some((name, address)) = address_in(&line) {
+            self.addresses.insert(name.to_owned(), address.to_owned());
+        }
+        keep(&mut self.stdout, line);
+    }
+
+    fn add_stderr(&mut self, line: String) {
+        keep(&mut self.stderr, line);
+    }
+}
+
+fn keep(lines: &mut VecDeque<String>, line: String) {
+    lines.push_back(line);
+    if lines.len() > LINES_KEPT_MAX {
+        lines.pop_front();
+    }
 }
 
 /// A running process; dropping it is SIGKILL.
@@ -132,7 +166,10 @@ impl Process {
                 if let Some(address) = self.lock().addresses.get(name) {
                     return address.clone();
                 }
-                panic!("no line `{name}=…` within {deadline:?} (exit: {ended:?})\n{}", self.all_output());
+                panic!(
+                    "no line `{name}=…` within {deadline:?} (exit: {ended:?})\n{}",
+                    self.all_output()
+                );
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -145,7 +182,12 @@ impl Process {
     pub async fn output_with(&self, text: &str, deadline: Duration) -> String {
         eventually(deadline, || async {
             let output = self.lock();
-            let found = output.stdout.iter().chain(&output.stderr).find(|line| line.contains(text)).cloned();
+            let found = output
+                .stdout
+                .iter()
+                .chain(&output.stderr)
+                .find(|line| line.contains(text))
+                .cloned();
             drop(output);
             found.ok_or_else(|| format!("no line with {text:?}\n{}", self.all_output()))
         })
@@ -160,6 +202,11 @@ impl Process {
     /// Sends it a signal; no effect when it has ended.
     pub fn signal(&mut self, signal: Signal) {
         or_panic(self.child.signal(signal));
+    }
+
+    /// Freezes it (SIGSTOP), until it gets [`Signal::CONT`] or is killed.
+    pub async fn pause(&mut self) {
+        or_panic(self.child.pause().await);
     }
 
     /// Asks it to end (SIGTERM) and waits.
@@ -188,7 +235,10 @@ impl Process {
     async fn try_wait(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         match self.child.wait(deadline).await? {
             Some(status) => Ok(status),
-            None => bail!("the process did not end within {deadline:?}\n{}", self.all_output()),
+            None => bail!(
+                "the process did not end within {deadline:?}\n{}",
+                self.all_output()
+            ),
         }
     }
 
@@ -203,7 +253,11 @@ impl Process {
     }
 
     fn all_output(&self) -> String {
-        format!("--- standard output\n{}\n--- standard error\n{}", self.stdout(), self.stderr())
+        format!(
+            "--- standard output\n{}\n--- standard error\n{}",
+            self.stdout(),
+            self.stderr()
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, Output> {
@@ -216,11 +270,7 @@ fn joined(lines: &VecDeque<String>) -> String {
 }
 
 /// Reads lines until the process closes the pipe. The thread ends with the process, whose handle kills it.
-fn collect<R: Read + Send + 'static>(
-    source: R,
-    output: &Arc<Mutex<Output>>,
-    side: fn(&mut Output) -> &mut VecDeque<String>,
-) {
+fn collect<R: Read + Send + 'static>(source: R, output: &Arc<Mutex<Output>>, add: fn(&mut Output, String)) {
     let output = Arc::clone(output);
     std::thread::spawn(move || {
         let mut source = BufReader::new(source);
@@ -228,25 +278,17 @@ fn collect<R: Read + Send + 'static>(
         while matches!(source.read_until(b'\n', &mut line), Ok(length) if length > 0) {
             let text = String::from_utf8_lossy(&line).trim_end().to_owned();
             line.clear();
-            let mut output = output.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Ok((name, address)) = address_in(&text) {
-                output.addresses.insert(name, address);
-            }
-            let lines = side(&mut output);
-            lines.push_back(text);
-            if lines.len() > LINES_KEPT_MAX {
-                lines.pop_front();
-            }
+            add(&mut output.lock().unwrap_or_else(PoisonError::into_inner), text);
         }
     });
 }
 
 /// `name=address`, where the name is one lower-case word and the address has a port.
-fn address_in(line: &str) -> anyhow::Result<(String, String)> {
-    let (name, address) = line.split_once('=').ok_or_else(|| anyhow!("no equals sign"))?;
-    let is_name = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
-    if !is_name || !address.contains(':') || address.contains(' ') {
-        bail!("not an address");
-    }
-    Ok((name.to_owned(), address.to_owned()))
+fn address_in(line: &str) -> Option<(&str, &str)> {
+    let (name, address) = line.split_once('=')?;
+    let is_name = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
+    (is_name && address.contains(':') && !address.contains(' ')).then_some((name, address))
 }

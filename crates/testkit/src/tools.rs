@@ -16,8 +16,8 @@ pub fn workspace_root() -> PathBuf {
 /// # Panics
 /// When the program is not there: a test that cannot run has failed.
 pub fn tool(name: &str) -> PathBuf {
-    let root = std::env::var_os("LEDGERFLUX_TOOLS")
-        .map_or_else(|| workspace_root().join(".tools"), PathBuf::from);
+    let root =
+        std::env::var_os("LEDGERFLUX_TOOLS").map_or_else(|| workspace_root().join(".tools"), PathBuf::from);
     let path = root.join("bin").join(name);
     match path.canonicalize() {
         Ok(resolved) => resolved,

@@ -1,1 +1,15 @@
-//! normalizer
+//! The normalizer: the one owner of a shard. It validates raw ticks, puts them in order, drops duplicates, files what is
+//! wrong under its reason, and publishes the rest.
+//!
+//! It keeps no state of its own: positions are recovered from what it has published. [`run`] is the entry; the rules are
+//! in `normalise`, which does no I/O.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod config;
+pub mod metrics;
+mod normalise;
+mod owner;
+mod pending;
+
+pub use config::Config;
+pub use owner::{Error, run};

@@ -1,1 +1,18 @@
-//! query
+//! The query service: what is stored, and the latest price, over gRPC.
+//!
+//! It reads the database and follows the live stream; it writes neither. [`run`] is the entry. Handlers decode, call and
+//! encode; what is found where stands in `market`, and every error is made in `errors`.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod board;
+mod config;
+mod errors;
+mod market;
+pub mod metrics;
+mod page;
+mod request;
+mod serve;
+mod service;
+
+pub use config::Config;
+pub use serve::{Error, run};

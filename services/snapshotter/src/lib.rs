@@ -1,1 +1,16 @@
-//! snapshotter
+//! The snapshotter: the one writer of a shard. It stores every tick, the minute bars and the latest state in one
+//! transaction per batch, acknowledges what is committed, and publishes snapshots.
+//!
+//! [`run`] is the entry for one shard; [`retention`] runs beside it, once per database.
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
+
+mod config;
+mod latest;
+pub mod metrics;
+mod owner;
+mod retention;
+mod write;
+
+pub use config::Config;
+pub use owner::{Error, run};
+pub use retention::retention;

@@ -1,0 +1,80 @@
+# `make` alone lists the targets. Everything runs from a fresh clone with Rust, Python 3 and Node.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format typecheck coverage install tools clean up down gateway-ui grafana prometheus
+
+PYTHON ?= python3
+CARGO ?= cargo
+BUF := .tools/bin/buf
+PROTO_IMAGE := proto/ledgerflux.v1.binpb
+NAMESPACE := ledgerflux
+CONTEXT ?= minikube
+KUBECTL := kubectl --context $(CONTEXT) --namespace $(NAMESPACE)
+
+# More arguments for the program or for cargo test: make demo ARGS="--products BTC-USD", make test ARGS="-p domain".
+ARGS ?=
+
+# Fails with one clear line when a program is missing: $(call need,program,what it is for).
+need = @command -v $(1) >/dev/null 2>&1 || { echo "$(1) is not installed; it is needed to $(2)" >&2; exit 1; }
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: ## Build and run the whole pipeline on simulated data (more flags: ARGS="...")
+	$(call need,$(CARGO),build LedgerFlux (https://rustup.rs))
+	$(CARGO) run --locked --profile demo --package ledgerflux -- demo $(ARGS)
+
+test: tools ## Fetch the pinned tools and run every test
+	$(CARGO) test --workspace --locked $(ARGS)
+
+lint: tools ## Formatting, clippy, protobuf lint and compatibility, Kubernetes manifests
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(BUF) lint
+	$(BUF) format --diff --exit-code
+	$(BUF) breaking --against $(PROTO_IMAGE)
+	$(PYTHON) scripts/manifests.py
+
+format: ## Format the Rust code and the protobuf files
+	$(CARGO) fmt --all
+	$(BUF) format --write
+
+typecheck: ## Check that everything compiles, without building it
+	$(CARGO) check --workspace --all-targets --locked
+
+coverage: tools ## Test coverage: summary, HTML report under coverage/, fails below the thresholds
+	$(PYTHON) scripts/coverage.py $(ARGS)
+
+install: ## Say what is missing on this machine and fetch the pinned tools
+	$(PYTHON) scripts/prerequisites.py
+	$(PYTHON) scripts/tools.py
+	$(PYTHON) scripts/manifests.py --install
+
+tools:
+	$(call need,$(PYTHON),fetch the pinned tools)
+	@$(PYTHON) scripts/tools.py
+
+clean: ## Remove everything that was built or fetched, and the data of the demo
+	$(CARGO) clean
+	rm -rf .tools .ledgerflux coverage
+
+up: ## Bring the system up on minikube (with skaffold, or docker and kubectl; docs/deploy.md)
+	CONTEXT=$(CONTEXT) scripts/cluster.sh up
+
+down: ## Remove the system and its data from minikube (the cluster itself stays)
+	CONTEXT=$(CONTEXT) scripts/cluster.sh down
+
+gateway-ui: ## Forward the gateway of the cluster to http://127.0.0.1:8000
+	$(call need,kubectl,talk to the cluster)
+	@echo "the page: http://127.0.0.1:8000 (Ctrl-C ends)"
+	@$(KUBECTL) port-forward service/gateway 8000:8000
+
+grafana: ## Forward Grafana of the cluster to http://127.0.0.1:3000
+	$(call need,kubectl,talk to the cluster)
+	@echo "Grafana: http://127.0.0.1:3000 (Ctrl-C ends)"
+	@$(KUBECTL) port-forward service/grafana 3000:3000
+
+prometheus: ## Forward Prometheus of the cluster to http://127.0.0.1:9090
+	$(call need,kubectl,talk to the cluster)
+	@echo "Prometheus: http://127.0.0.1:9090 (Ctrl-C ends)"
+	@$(KUBECTL) port-forward service/prometheus 9090:9090

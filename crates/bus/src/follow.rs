@@ -1,0 +1,286 @@
+//! Reading everything: an ordered view of a whole stream that leaves no trace in it and misses nothing unnoticed.
+
+use std::marker::PhantomData;
+
+use domain::{FeedEvent, RejectedTick, TickBatch};
+use opentelemetry::Context;
+use thiserror::Error;
+
+use crate::{
+    BrokerError, Bus, Source, StreamKind, Undecodable,
+    broker::{OrderedReader, Read, Start},
+    codec::{self, Payload},
+    metrics,
+    retry::RetryDelays,
+    work::source,
+};
+
+/// Where a follower starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FollowFrom {
+    /// With the last message of each subject, then everything after them.
+    LastPerSubject,
+    /// With the first message after this sequence; 0: with the oldest there is.
+    AfterSequence(u64),
+}
+
+/// One message of a stream that is followed.
+#[derive(Clone, Debug)]
+pub struct Followed<T> {
+    /// Where it stands in the stream.
+    pub stream_sequence: u64,
+    /// What it says.
+    pub content: T,
+    /// Whether its ticks come from the live feed; events are always live.
+    pub source: Source,
+    /// How many messages wait behind it; 0: this is the newest.
+    pub pending: u64,
+    /// The trace of whoever published it.
+    pub context: Context,
+}
+
+/// What a follower has to tell besides messages. After each of them the next call goes on.
+#[derive(Debug, Error)]
+pub enum FollowError {
+    /// Messages left the stream before they were read. The next call goes on behind them.
+    #[error("messages {first} to {last} of {stream} are gone")]
+    Gone {
+        /// The stream, e.g. `LF_TICKS`.
+        stream: String,
+        /// The first message that is gone.
+        first: u64,
+        /// The last message that is gone.
+        last: u64,
+    },
+    /// The stream was made anew: its sequences are not those known before. The next call starts with its oldest message.
+    #[error("{stream} was made anew: its last message is {last}, but {known} was known")]
+    Restarted {
+        /// The stream, e.g. `LF_TICKS`.
+        stream: String,
+        /// The last message that was known.
+        known: u64,
+        /// The last message that is there.
+        last: u64,
+    },
+    /// One message cannot be decoded. The next call goes on behind it.
+    #[error("message {} cannot be decoded", .content.stream_sequence)]
+    Undecodable {
+        /// The message and the reason.
+        #[source]
+        content: Undecodable,
+        /// How many messages wait behind it.
+        pending: u64,
+    },
+    /// The broker cannot be reached or gives nothing. The next call waits a little and goes on where this one ended.
+    #[error("the stream cannot be read")]
+    Broker(#[from] BrokerError),
+}
+
+/// Follows a stream. One per process is enough; subscribers are served from memory.
+#[derive(Debug)]
+pub struct Follower<T> {
+    bus: Bus,
+    stream: StreamKind,
+    /// Where to attach the next time.
+    start: Start,
+    attached: Option<Attached>,
+    delays: RetryDelays,
+    failed: bool,
+    content: PhantomData<T>,
+}
+
+/// Follows `LF_TICKS`, backfills included.
+pub type TickFollower = Follower<TickBatch>;
+/// Follows `LF_EVENTS`.
+pub type EventFollower = Follower<FeedEvent>;
+/// Follows `LF_REJECTS`.
+pub type RejectFollower = Follower<RejectedTick>;
+
+#[derive(Debug)]
+struct Attached {
+    reader: OrderedReader,
+    /// The last message that was read, or the one that counts as read.
+    last: u64,
+    /// From this sequence on no message may be missing: before it, only the last of each subject comes.
+    gapless_from: u64,
+    /// Found when attaching, to be told first.
+    found: Option<FollowError>,
+    /// Read already, and to be given out next.
+    held: Option<Read>,
+}
+
+impl Bus {
+    /// Follows the validated ticks of every product.
+    pub fn follow_ticks(&self, from: FollowFrom) -> TickFollower {
+        Follower::new(self, StreamKind::Ticks, from)
+    }
+
+    /// Follows what happens to the feeds.
+    pub fn follow_events(&self, from: FollowFrom) -> EventFollower {
+        Follower::new(self, StreamKind::Events, from)
+    }
+
+    /// Follows what is refused.
+    pub fn follow_rejects(&self, from: FollowFrom) -> RejectFollower {
+        Follower::new(self, StreamKind::Rejects, from)
+    }
+}
+
+#[allow(private_bounds, reason = "the kinds of content are the public aliases")]
+impl<T: Payload> Follower<T> {
+    fn new(bus: &Bus, stream: StreamKind, from: FollowFrom) -> Self {
+        let start = match from {
+            FollowFrom::LastPerSubject => Start::LastPerSubject,
+            FollowFrom::AfterSequence(after) => Start::After(after),
+        };
+        Self {
+            bus: bus.clone(),
+            stream,
+            start,
+            attached: None,
+            delays: bus.retry_delays(),
+            failed: false,
+            content: PhantomData,
+        }
+    }
+
+    /// Attaches to the stream where that has not been done, and returns how many messages waited at that moment; with 0
+    /// the follower is at the end of the stream before its first message.
+    pub async fn attach(&mut self) -> Result<u64, FollowError> {
+        if let Some(attached) = &self.attached {
+            return Ok(attached.reader.initial_pending());
+        }
+        if self.failed {
+            tokio::time::sleep(self.delays.next_delay()).await;
+        }
+        self.failed = true;
+        let reader = self.bus.broker.read(self.stream, self.start).await?;
+        self.failed = false;
+        let pending = reader.initial_pending();
+        self.attached = Some(self.attached(reader));
+        Ok(pending)
+    }
+
+    /// Waits for the next message. Strictly increasing in `stream_sequence`, except after [`FollowError::Restarted`].
+    /// May be cancelled without losing anything.
+    pub async fn next(&mut self) -> Result<Followed<T>, FollowError> {
+        self.attach().await?;
+        let Some(attached) = &mut self.attached else {
+            return Err(self.detached());
+        };
+        if let Some(found) = attached.found.take() {
+            return Err(self.told(found));
+        }
+        let read = match attached.held.take() {
+            Some(read) => read,
+            None => match attached.reader.next().await {
+                Ok(read) => read,
+                Err(error) => {
+                    self.detach();
+                    return Err(error.into());
+                }
+            },
+        };
+        self.accept(read)
+    }
+
+    fn attached(&self, reader: OrderedReader) -> Attached {
+        let state = reader.state();
+        let mut attached = Attached {
+            reader,
+            last: 0,
+            gapless_from: state.last_sequence,
+            found: None,
+            held: None,
+        };
+        let Start::After(after) = self.start else {
+            return attached;
+        };
+        attached.last = after;
+        attached.gapless_from = after;
+        let stream = self.bus.stream_name(self.stream);
+        if state.last_sequence < after {
+            attached.found = Some(FollowError::Restarted {
+                stream,
+                known: after,
+                last: state.last_sequence,
+            });
+        } else if after > 0 && state.first_sequence > after.saturating_add(1) {
+            let last = state.first_sequence.saturating_sub(1);
+            attached.found = Some(FollowError::Gone {
+                stream,
+                first: after.saturating_add(1),
+                last,
+            });
+        }
+        attached
+    }
+
+    /// Something found while attaching changes where the follower stands.
+    fn told(&mut self, found: FollowError) -> FollowError {
+        match &found {
+            FollowError::Restarted { .. } => {
+                self.attached = None;
+                self.start = Start::After(0);
+            }
+            FollowError::Gone { first, last, .. } => {
+                metrics::follower_missed(self.stream, last.saturating_sub(*first).saturating_add(1));
+                if let Some(attached) = &mut self.attached {
+                    attached.last = *last;
+                }
+            }
+            FollowError::Undecodable { .. } | FollowError::Broker(_) => {}
+        }
+        found
+    }
+
+    fn accept(&mut self, read: Read) -> Result<Followed<T>, FollowError> {
+        let Some(attached) = &mut self.attached else {
+            return Err(self.detached());
+        };
+        let sequence = read.stored.sequence;
+        let next = attached.last.saturating_add(1);
+        // The oldest message of a stream that is read from its start has nothing before it.
+        if sequence > next && attached.last >= attached.gapless_from && attached.last > 0 {
+            attached.held = Some(read);
+            let stream = self.bus.stream_name(self.stream);
+            return Err(self.told(FollowError::Gone {
+                stream,
+                first: next,
+                last: sequence - 1,
+            }));
+        }
+        attached.last = sequence;
+        self.delays.reset();
+        let pending = read.pending;
+        match codec::decode(&read.stored) {
+            Ok(content) => Ok(Followed {
+                stream_sequence: sequence,
+                content,
+                source: source(&self.bus, &read.stored.subject),
+                pending,
+                context: read.stored.headers.trace_context(),
+            }),
+            Err(content) => {
+                metrics::undecodable(self.stream);
+                Err(FollowError::Undecodable { content, pending })
+            }
+        }
+    }
+
+    /// Without a reader there is no message; the next call makes one.
+    fn detached(&self) -> FollowError {
+        BrokerError::new("read", self.stream.label(), "the reader is not attached").into()
+    }
+
+    /// Forgets the reader; the next one starts behind what was read.
+    fn detach(&mut self) {
+        if let Some(attached) = self.attached.take() {
+            self.failed = true;
+            // Before the first message of a start with the last ones, everything is still to come.
+            if attached.last > 0 || self.start != Start::LastPerSubject {
+                self.start = Start::After(attached.last);
+            }
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The newest of what the bus holds: snapshots, batches, statuses.
+
+use std::collections::HashMap;
+
+use domain::{Instrument, RoleStatus, Snapshot, TickBatch};
+
+use crate::{BrokerError, Bus, StreamKind, broker::Stored, codec, metrics, subjects::Parsed};
+
+impl Bus {
+    /// The snapshot of each product that `LF_SNAPSHOTS` holds.
+    pub async fn last_snapshots(&self) -> Result<Vec<Snapshot>, BrokerError> {
+        self.last_of(StreamKind::Snapshots).await
+    }
+
+    /// The newest live batch of each product that `LF_TICKS` still holds, with its sequence there, in stream order.
+    pub async fn last_batches(&self) -> Result<Vec<(u64, TickBatch)>, BrokerError> {
+        let stored = self.broker.last_per_subject(StreamKind::Ticks).await?;
+        Ok(self.newest_batches(&stored))
+    }
+
+    /// What each instance of each role said of itself within the last minute.
+    pub async fn statuses(&self) -> Result<Vec<RoleStatus>, BrokerError> {
+        self.last_of(StreamKind::Status).await
+    }
+
+    async fn last_of<T: codec::Payload>(&self, stream: StreamKind) -> Result<Vec<T>, BrokerError> {
+        let stored = self.broker.last_per_subject(stream).await?;
+        Ok(stored
+            .iter()
+            .filter_map(|stored| decoded(stream, stored))
+            .collect())
+    }
+
+    /// Of the last messages of `LF_TICKS`, the newest live batch of each product. A product may have several after the
+    /// shard count was changed; the highest position counts.
+    pub(crate) fn newest_batches(&self, stored: &[Stored]) -> Vec<(u64, TickBatch)> {
+        let mut newest: HashMap<Instrument, (u64, TickBatch)> = HashMap::new();
+        for stored in stored {
+            let Some(Parsed::Tick(..)) = self.subjects.parse(&stored.subject) else {
+                continue;
+            };
+            let Some(batch) = decoded::<TickBatch>(StreamKind::Ticks, stored) else {
+                continue;
+            };
+            let known = newest
+                .get(&batch.instrument)
+                .map(|(_, batch)| last_position(batch));
+            if known.is_none_or(|known| known < last_position(&batch)) {
+                newest.insert(batch.instrument.clone(), (stored.sequence, batch));
+            }
+        }
+        let mut newest: Vec<_> = newest.into_values().collect();
+        newest.sort_by_key(|(sequence, _)| *sequence);
+        newest
+    }
+}
+
+fn last_position(batch: &TickBatch) -> Option<domain::Position> {
+    batch.ticks.last().and_then(domain::Tick::position)
+}
+
+/// Decodes what only we write. What cannot be decoded is counted and told, and does not stop the start.
+pub(crate) fn decoded<T: codec::Payload>(stream: StreamKind, stored: &Stored) -> Option<T> {
+    match codec::decode(stored) {
+        Ok(content) => Some(content),
+        Err(error) => {
+            metrics::undecodable(stream);
+            tracing::error!(why = %error.why, "{error}");
+            None
+        }
+    }
+}

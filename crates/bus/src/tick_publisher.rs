@@ -1,0 +1,211 @@
+//! Publishing validated ticks, fenced: of two owners of a shard only one can go on.
+
+use std::{collections::HashMap, sync::Arc};
+
+use domain::{Instrument, Shard, Snapshot, TickBatch};
+
+use crate::{
+    BrokerError, Bus, Owner, PublishError, StreamKind,
+    broker::{Broker, Outgoing, PublishFailure, Published, Stored},
+    headers::{self, OWNER},
+    metrics::{self, Refusal},
+    publish::outgoing,
+};
+
+/// How often one call repeats a publish whose refusal was explained. Each repetition knows more than the one before, so
+/// that more are needed only while somebody else keeps writing.
+const ATTEMPTS_MAX: usize = 5;
+
+/// Publishes the ticks of one shard. Each publish names the last message of its subject that it knows of, and is refused
+/// when there is another.
+#[derive(Debug)]
+pub struct TickPublisher {
+    bus: Bus,
+    shard: Shard,
+    /// The last message of each subject, as far as is known.
+    last: HashMap<Arc<str>, u64>,
+}
+
+/// Where a shard stands, as its own output says.
+#[derive(Clone, Debug, Default)]
+pub struct Recovered {
+    /// The newest live batch of each product of the shard that is still in `LF_TICKS`.
+    pub batches: Vec<RecoveredBatch>,
+    /// The snapshot of each product of the shard.
+    pub snapshots: Vec<Snapshot>,
+}
+
+/// The newest batch of a product.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecoveredBatch {
+    /// Where it stands in `LF_TICKS`.
+    pub stream_sequence: u64,
+    /// The batch.
+    pub batch: TickBatch,
+}
+
+impl Bus {
+    /// The publisher of validated ticks of `shard`. Recover before the first publish.
+    pub fn tick_publisher(&self, shard: Shard) -> TickPublisher {
+        TickPublisher {
+            bus: self.clone(),
+            shard,
+            last: HashMap::new(),
+        }
+    }
+}
+
+impl TickPublisher {
+    /// Finds out where the shard stands. To be called before the first publish, and again after
+    /// [`PublishError::needs_recovery`].
+    pub async fn recover(&mut self) -> Result<Recovered, BrokerError> {
+        let stored = self.bus.broker.last_per_subject(StreamKind::Ticks).await?;
+        self.last = stored
+            .iter()
+            .map(|stored| (Arc::clone(&stored.subject), stored.sequence))
+            .collect();
+        let batches = self.bus.newest_batches(&stored).into_iter();
+        let snapshots = self.bus.last_snapshots().await?.into_iter();
+        Ok(Recovered {
+            batches: batches
+                .filter(|(_, batch)| self.owns(&batch.instrument))
+                .map(|(stream_sequence, batch)| RecoveredBatch {
+                    stream_sequence,
+                    batch,
+                })
+                .collect(),
+            snapshots: snapshots
+                .filter(|snapshot| self.owns(&snapshot.instrument))
+                .collect(),
+        })
+    }
+
+    /// Publishes ticks of the live feed and returns the sequence of the message in `LF_TICKS`.
+    ///
+    /// After [`PublishError::is_retryable`] the same batch is to be published again, before any other of its product.
+    /// May be cancelled: a message that was stored all the same is recognised later.
+    pub async fn publish(&mut self, batch: &TickBatch) -> Result<u64, PublishError> {
+        let subject = self.bus.subjects.tick(&batch.instrument);
+        self.publish_on(&subject, batch).await
+    }
+
+    /// The same for ticks that were fetched afterwards.
+    pub async fn publish_fill(&mut self, batch: &TickBatch) -> Result<u64, PublishError> {
+        let subject = self.bus.subjects.fill(&batch.instrument);
+        self.publish_on(&subject, batch).await
+    }
+
+    fn owns(&self, instrument: &Instrument) -> bool {
+        self.bus.shards().shard_of(instrument) == self.shard
+    }
+
+    async fn publish_on(&mut self, subject: &str, batch: &TickBatch) -> Result<u64, PublishError> {
+        let mut message = outgoing(
+            StreamKind::Ticks,
+            subject,
+            batch,
+            &headers::current_context(),
+            None,
+        );
+        message.headers.set(OWNER, self.bus.owner.to_string());
+        let published = self.publish_fenced(&mut message).await.inspect_err(|error| {
+            if let PublishError::Fenced { by, .. } = error {
+                tracing::error!(subject, %by, own = %self.bus.owner, "fenced by an owner who started later");
+            }
+        })?;
+        metrics::published(
+            StreamKind::Ticks,
+            message.payload.len(),
+            batch.ticks.len(),
+            published.duplicate,
+        );
+        self.last.insert(message.subject, published.sequence);
+        Ok(published.sequence)
+    }
+
+    async fn publish_fenced(&self, message: &mut Outgoing) -> Result<Published, PublishError> {
+        message.expected_last = Some(self.last.get(&message.subject).copied().unwrap_or(0));
+        for _ in 0..ATTEMPTS_MAX {
+            match self.bus.broker.publish(message).await {
+                Ok(published) => return Ok(published),
+                Err(PublishFailure::WrongLastSequence) => match self.explain_refusal(message).await? {
+                    Explained::RepeatAfter(sequence) => message.expected_last = Some(sequence),
+                    Explained::Stored(sequence) => {
+                        return Ok(Published {
+                            sequence,
+                            duplicate: true,
+                        });
+                    }
+                },
+                Err(failure) => {
+                    metrics::publish_failed(StreamKind::Ticks, failure.cause());
+                    return Err(failure.into_error(&message.subject));
+                }
+            }
+        }
+        Err(PublishError::UnknownOwner {
+            subject: message.subject.to_string(),
+        })
+    }
+
+    /// A refusal is not yet a fence: what the last message of the subject is decides.
+    async fn explain_refusal(&self, message: &Outgoing) -> Result<Explained, PublishError> {
+        let subject = || message.subject.to_string();
+        let last =
+            last_message(&self.bus.broker, message)
+                .await
+                .map_err(|source| PublishError::Unavailable {
+                    subject: subject(),
+                    source,
+                })?;
+        let own = *self.bus.owner;
+        let Some(last) = last else {
+            metrics::refused(Refusal::AgedOut);
+            return Ok(Explained::RepeatAfter(0));
+        };
+        match last
+            .headers
+            .get(OWNER)
+            .and_then(|owner| owner.parse::<Owner>().ok())
+        {
+            Some(owner) if owner == own && last.payload == message.payload => {
+                metrics::refused(Refusal::OwnAcknowledgementLost);
+                Ok(Explained::Stored(last.sequence))
+            }
+            // Stored by an earlier call whose acknowledgement was lost, and given up by its caller.
+            Some(owner) if owner == own => {
+                metrics::refused(Refusal::OwnEarlierMessage);
+                Ok(Explained::RepeatAfter(last.sequence))
+            }
+            Some(owner) if owner > own => {
+                metrics::refused(Refusal::Fenced);
+                Err(PublishError::Fenced {
+                    subject: subject(),
+                    by: owner,
+                })
+            }
+            Some(owner) => {
+                metrics::refused(Refusal::TakenOver);
+                Err(PublishError::TakenOver {
+                    subject: subject(),
+                    from: owner,
+                })
+            }
+            None => {
+                metrics::refused(Refusal::TakenOver);
+                Err(PublishError::UnknownOwner { subject: subject() })
+            }
+        }
+    }
+}
+
+enum Explained {
+    /// Nobody else wrote: publish again behind this message.
+    RepeatAfter(u64),
+    /// It is there already.
+    Stored(u64),
+}
+
+async fn last_message(broker: &Broker, message: &Outgoing) -> Result<Option<Stored>, BrokerError> {
+    broker.last_message(message.stream, &message.subject).await
+}

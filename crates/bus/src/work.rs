@@ -1,0 +1,242 @@
+//! Reading work: each message until it is acknowledged, in stream order.
+
+use std::time::Duration;
+
+use domain::{Shard, TickBatch};
+use opentelemetry::Context;
+use thiserror::Error;
+use tokio::time::Instant;
+
+use crate::{
+    BrokerError, Bus, Source, StreamKind, Undecodable,
+    broker::{DurableSpec, Receipt, WorkConsumer, WorkMessage},
+    codec,
+    metrics::{self, ResetCause},
+    subjects::Parsed,
+};
+
+/// Which work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Work {
+    /// The ticks as received, for the normalizer of a shard.
+    Raw,
+    /// The validated ticks, for the snapshotter of a shard.
+    Ticks,
+}
+
+impl Work {
+    /// The stream it is in.
+    pub fn stream(self) -> StreamKind {
+        match self {
+            Self::Raw => StreamKind::Raw,
+            Self::Ticks => StreamKind::Ticks,
+        }
+    }
+
+    /// The name of the durable consumer, one per role and shard.
+    fn durable_name(self, shard: Shard) -> String {
+        match self {
+            Self::Raw => format!("normalizer-{shard}"),
+            Self::Ticks => format!("snapshotter-{shard}"),
+        }
+    }
+}
+
+/// Why no work came.
+#[derive(Debug, Error)]
+pub enum FetchError {
+    /// The consumer could not be brought to its first unacknowledged message.
+    #[error("the consumer cannot be reset")]
+    Reset(#[source] BrokerError),
+    /// The broker gave no messages. The next call starts again with what was not acknowledged.
+    #[error("no messages can be fetched")]
+    Fetch(#[source] BrokerError),
+}
+
+/// One message of work. It comes again until it is acknowledged.
+#[derive(Debug)]
+pub struct Delivery {
+    /// Where it stands in its stream.
+    pub stream_sequence: u64,
+    /// Whether its ticks come from the live feed.
+    pub source: Source,
+    /// Its subject.
+    pub subject: String,
+    /// What it says, or why that cannot be read.
+    pub content: Result<TickBatch, Undecodable>,
+    /// The trace of whoever published it.
+    pub context: Context,
+    /// Whether this message was given out before, as far as is known.
+    pub redelivered: bool,
+    receipt: Receipt,
+}
+
+/// How far behind a worker is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lag {
+    /// Messages that the worker was not given yet.
+    pub pending_messages: u64,
+    /// Messages that it was given and has not acknowledged.
+    pub unacknowledged: u64,
+    /// How much of what the stream may hold is waiting for this worker, in percent, estimated from the average size of
+    /// a message.
+    pub percent_of_limit: u64,
+}
+
+/// Reads the work of a shard, strictly in stream order.
+///
+/// At the start, after an error, and when a message comes again out of order, the durable consumer is set back to the first
+/// message that was not acknowledged, and everything from there on comes again. So what an owner who died had in hand comes
+/// before anything newer.
+#[derive(Debug)]
+pub struct WorkReader {
+    work: Work,
+    bus: Bus,
+    consumer: WorkConsumer,
+    /// Why the consumer has to be reset before the next fetch.
+    reset: Option<ResetCause>,
+    /// The last message given out since the reset.
+    last: u64,
+    /// The highest message given out by this reader.
+    highest: u64,
+}
+
+impl Bus {
+    /// The work of a shard. Nothing is asked of the broker before the first fetch.
+    pub fn work(&self, work: Work, shard: Shard) -> WorkReader {
+        WorkReader {
+            work,
+            bus: self.clone(),
+            consumer: self.broker.work_consumer(self.durable(work, shard)),
+            reset: Some(ResetCause::Start),
+            last: 0,
+            highest: 0,
+        }
+    }
+
+    /// How far behind the worker of a shard is. A worker that never ran has everything before it.
+    pub async fn lag(&self, work: Work, shard: Shard) -> Result<Lag, BrokerError> {
+        let backlog = self.broker.backlog(&self.durable(work, shard)).await?;
+        let state = self.broker.stream_state(work.stream()).await?;
+        let waiting = u128::from(backlog.pending.saturating_add(backlog.unacknowledged));
+        let average = u128::from(state.size_bytes) / u128::from(state.messages.max(1));
+        let percent = waiting * average * 100 / u128::from(state.size_bytes_max.max(1));
+        Ok(Lag {
+            pending_messages: backlog.pending,
+            unacknowledged: backlog.unacknowledged,
+            percent_of_limit: u64::try_from(percent).unwrap_or(u64::MAX),
+        })
+    }
+
+    fn durable(&self, work: Work, shard: Shard) -> DurableSpec {
+        DurableSpec {
+            stream: work.stream(),
+            name: work.durable_name(shard),
+            filters: match work {
+                Work::Raw => self.subjects.raw_filters(shard),
+                Work::Ticks => self.subjects.tick_filters(shard),
+            },
+            ack_wait: self.config.ack_wait,
+            unacknowledged_max: self.config.unacknowledged_messages_max,
+        }
+    }
+}
+
+impl WorkReader {
+    /// Waits up to `wait` for work and returns what is there, 1 to `max_messages` messages; none when the time is over.
+    /// May be cancelled without losing anything.
+    pub async fn fetch(&mut self, max_messages: usize, wait: Duration) -> Result<Vec<Delivery>, FetchError> {
+        let until = Instant::now() + wait;
+        loop {
+            if let Some(cause) = self.reset {
+                self.consumer.reset().await.map_err(FetchError::Reset)?;
+                metrics::consumer_reset(self.work.stream(), cause);
+                self.reset = None;
+                self.last = 0;
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let messages = self.consumer.fetch(max_messages, left).await.map_err(|error| {
+                self.reset = Some(ResetCause::FetchError);
+                FetchError::Fetch(error)
+            })?;
+            let none = messages.is_empty();
+            let deliveries = self.in_order(messages);
+            if !deliveries.is_empty() || (none && Instant::now() >= until) {
+                return Ok(deliveries);
+            }
+        }
+    }
+
+    /// Starts again with what was not acknowledged, at the next fetch.
+    pub fn restart(&mut self) {
+        self.reset = Some(ResetCause::Asked);
+    }
+
+    /// Says that the effect of these messages is durable: they do not come again.
+    ///
+    /// After an error some of them may come again.
+    pub async fn ack(&self, deliveries: &[Delivery]) -> Result<(), BrokerError> {
+        if deliveries.is_empty() {
+            return Ok(());
+        }
+        let receipts: Vec<&Receipt> = deliveries.iter().map(|delivery| &delivery.receipt).collect();
+        self.consumer.ack(&receipts).await
+    }
+
+    /// The messages up to the first one that is out of order; from there on everything comes again after a reset.
+    fn in_order(&mut self, messages: Vec<WorkMessage>) -> Vec<Delivery> {
+        let stream = self.work.stream();
+        let mut deliveries = Vec::with_capacity(messages.len());
+        let mut again = 0;
+        for message in messages {
+            let sequence = message.stored.sequence;
+            if sequence <= self.last {
+                tracing::info!(
+                    stream = stream.label(),
+                    sequence,
+                    last = self.last,
+                    "redelivered out of order"
+                );
+                self.reset = Some(ResetCause::OutOfOrder);
+                break;
+            }
+            let redelivered = message.deliveries > 1 || sequence <= self.highest;
+            again += usize::from(redelivered);
+            self.last = sequence;
+            self.highest = self.highest.max(sequence);
+            deliveries.push(self.delivery(message, redelivered));
+        }
+        if again > 0 {
+            metrics::redelivered(stream, again);
+        }
+        deliveries
+    }
+
+    fn delivery(&self, message: WorkMessage, redelivered: bool) -> Delivery {
+        let stored = message.stored;
+        let content = codec::decode(&stored);
+        if content.is_err() {
+            metrics::undecodable(self.work.stream());
+        }
+        Delivery {
+            stream_sequence: stored.sequence,
+            source: source(&self.bus, &stored.subject),
+            subject: stored.subject.to_string(),
+            content,
+            context: stored.headers.trace_context(),
+            redelivered,
+            receipt: message.receipt,
+        }
+    }
+}
+
+/// What a subject of `LF_RAW` or `LF_TICKS` says about the ticks on it.
+pub(crate) fn source(bus: &Bus, subject: &str) -> Source {
+    match bus.subjects.parse(subject) {
+        Some(Parsed::RawFill(..) | Parsed::Fill(..)) => Source::Fill,
+        _ => Source::Live,
+    }
+}
+
+#[cfg(test)]
+mod tests;

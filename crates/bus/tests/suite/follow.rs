@@ -1,0 +1,154 @@
+use std::time::Duration;
+
+use bus::{Bus, Config, FollowError, FollowFrom, Source, StreamKind, TickFollower};
+use tokio::time::timeout;
+
+use crate::fixture::{DEADLINE, Substrate, batch, btc, eth, sequences, shard_of};
+
+/// Reads until the follower is at the end of the stream.
+async fn catch_up(follower: &mut TickFollower) -> Vec<(u64, Vec<u64>)> {
+    let mut seen = Vec::new();
+    loop {
+        let followed = timeout(DEADLINE, follower.next()).await.unwrap().unwrap();
+        seen.push((followed.stream_sequence, sequences(&followed.content)));
+        if followed.pending == 0 {
+            return seen;
+        }
+    }
+}
+
+async fn publish(bus: &Bus, sequences: impl IntoIterator<Item = u64>) {
+    let mut publisher = bus.tick_publisher(shard_of(bus, &btc()));
+    publisher.recover().await.unwrap();
+    for sequence in sequences {
+        publisher.publish(&batch(&btc(), [sequence])).await.unwrap();
+    }
+}
+
+pub async fn four_followers_see_every_tick(substrate: Substrate) {
+    const TICKS: u64 = 200;
+    let fixture = substrate.start(Config::default()).await;
+    publish(&fixture.bus, 1..=20).await;
+    let mut tasks = Vec::new();
+    for from in [
+        FollowFrom::AfterSequence(0),
+        FollowFrom::LastPerSubject,
+        FollowFrom::AfterSequence(20),
+    ] {
+        let bus = fixture.participant().await;
+        tasks.push(tokio::spawn(async move { follow_to(&bus, from, TICKS).await }));
+    }
+    publish(&fixture.bus, 21..=100).await;
+    let late = fixture.participant().await;
+    tasks.push(tokio::spawn(async move {
+        follow_to(&late, FollowFrom::AfterSequence(20), TICKS).await
+    }));
+    publish(&fixture.bus, 101..=TICKS).await;
+    for (task, first) in tasks.into_iter().zip([1, 20, 21, 21]) {
+        let seen = timeout(DEADLINE, task).await.unwrap().unwrap();
+        // The one that starts with the last of each subject may come when newer ticks are there already.
+        let start = if first == 20 { seen[0] } else { first };
+        assert!(start >= first);
+        assert_eq!(seen, (start..=TICKS).collect::<Vec<_>>());
+    }
+}
+
+async fn follow_to(bus: &Bus, from: FollowFrom, last: u64) -> Vec<u64> {
+    let mut follower = bus.follow_ticks(from);
+    let mut seen = Vec::new();
+    while seen.last() != Some(&last) {
+        let followed = follower.next().await.unwrap();
+        assert_eq!(followed.source, Source::Live);
+        seen.extend(sequences(&followed.content));
+    }
+    seen
+}
+
+pub async fn a_late_follower_starts_with_the_last_of_each(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    publish(&fixture.bus, 1..=5).await;
+    let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &eth()));
+    publisher.publish(&batch(&eth(), [1])).await.unwrap();
+    publisher.publish(&batch(&eth(), [2, 3])).await.unwrap();
+    publisher.publish_fill(&batch(&eth(), [9])).await.unwrap();
+    let late = fixture.participant().await;
+    let mut follower = late.follow_ticks(FollowFrom::LastPerSubject);
+    assert_eq!(follower.attach().await.unwrap(), 3);
+    let seen = catch_up(&mut follower).await;
+    assert_eq!(seen, [(5, vec![5]), (7, vec![2, 3]), (8, vec![9])]);
+    publish(&fixture.bus, 6..=7).await;
+    let next = timeout(DEADLINE, follower.next()).await.unwrap().unwrap();
+    assert_eq!((next.stream_sequence, sequences(&next.content)), (9, vec![6]));
+    // A follower that is resumed goes on without a seam.
+    let mut resumed = late.follow_ticks(FollowFrom::AfterSequence(next.stream_sequence));
+    assert_eq!(catch_up(&mut resumed).await, [(10, vec![7])]);
+    // Cancelling a wait loses nothing.
+    let waited = timeout(Duration::from_millis(50), resumed.next()).await;
+    assert!(waited.is_err());
+    publish(&fixture.bus, [8]).await;
+    assert_eq!(catch_up(&mut resumed).await, [(11, vec![8])]);
+}
+
+pub async fn what_is_gone_is_told_with_its_range(substrate: Substrate) {
+    let config = Config {
+        ticks_size_max_bytes: Some(100_000),
+        ..Config::default()
+    };
+    let fixture = substrate.start(config).await;
+    let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
+    for start in 0..10 {
+        publisher
+            .publish(&batch(&btc(), start * 500 + 1..=start * 500 + 500))
+            .await
+            .unwrap();
+    }
+    let first = fixture
+        .bus
+        .stream_state(StreamKind::Ticks)
+        .await
+        .unwrap()
+        .first_sequence;
+    assert!((3..=10).contains(&first), "{first}");
+    let mut follower = fixture.bus.follow_ticks(FollowFrom::AfterSequence(1));
+    match follower.next().await.unwrap_err() {
+        FollowError::Gone {
+            stream,
+            first: from,
+            last,
+        } => {
+            assert_eq!((stream.as_str(), from, last), ("LF_TICKS", 2, first - 1));
+        }
+        other => panic!("{other}"),
+    }
+    let seen = catch_up(&mut follower).await;
+    assert_eq!(
+        seen.iter().map(|(sequence, _)| *sequence).collect::<Vec<_>>(),
+        (first..=10).collect::<Vec<_>>()
+    );
+    // From the start means from the oldest there is.
+    let mut from_start = fixture.bus.follow_ticks(FollowFrom::AfterSequence(0));
+    assert_eq!(from_start.next().await.unwrap().stream_sequence, first);
+}
+
+pub async fn an_empty_stream_is_at_its_end(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    for from in [FollowFrom::LastPerSubject, FollowFrom::AfterSequence(0)] {
+        let mut follower = fixture.bus.follow_ticks(from);
+        assert_eq!(follower.attach().await.unwrap(), 0);
+    }
+    let mut follower = fixture.bus.follow_ticks(FollowFrom::LastPerSubject);
+    follower.attach().await.unwrap();
+    publish(&fixture.bus, [1]).await;
+    assert_eq!(catch_up(&mut follower).await, [(1, vec![1])]);
+    // A sequence from a stream that is no more.
+    let mut stale = fixture.bus.follow_ticks(FollowFrom::AfterSequence(77));
+    assert!(matches!(
+        stale.next().await.unwrap_err(),
+        FollowError::Restarted {
+            known: 77,
+            last: 1,
+            ..
+        }
+    ));
+    assert_eq!(catch_up(&mut stale).await, [(1, vec![1])]);
+}

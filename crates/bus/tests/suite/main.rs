@@ -1,0 +1,77 @@
+//! The promises of the bus, each tested on both substrates: in memory and on a real nats-server.
+#![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
+
+mod fencing;
+mod fixture;
+mod follow;
+mod limits;
+mod messages;
+mod nats;
+mod raw;
+mod streams;
+mod trace;
+mod work;
+
+/// Runs each test once on each substrate.
+macro_rules! on_each_substrate {
+    ($($module:ident: $($test:ident),+;)+) => {
+        mod embedded {
+            $($(
+                #[tokio::test]
+                async fn $test() {
+                    crate::$module::$test(crate::fixture::Substrate::Embedded).await;
+                }
+            )+)+
+        }
+
+        mod jetstream {
+            $($(
+                #[tokio::test]
+                async fn $test() {
+                    crate::$module::$test(crate::fixture::Substrate::JetStream).await;
+                }
+            )+)+
+        }
+    };
+}
+
+on_each_substrate! {
+    streams:
+        streams_are_made_once,
+        another_shard_count_is_refused,
+        limits_are_updated;
+    raw:
+        every_tick_arrives_in_order,
+        ticks_gather_while_one_batch_is_in_flight,
+        a_full_buffer_makes_the_caller_wait,
+        subjects_lead_to_the_shard_of_the_test_vector;
+    fencing:
+        a_subject_that_aged_out_starts_again,
+        a_lost_acknowledgement_is_found,
+        an_own_earlier_message_is_no_fence,
+        who_started_earlier_is_fenced,
+        who_started_later_takes_over,
+        a_shard_recovers_what_is_its_own;
+    work:
+        a_dead_owners_messages_come_first,
+        a_late_redelivery_restores_the_order,
+        acknowledged_work_leaves_the_queue,
+        an_empty_queue_ends_with_the_wait,
+        lag_is_told;
+    follow:
+        four_followers_see_every_tick,
+        a_late_follower_starts_with_the_last_of_each,
+        what_is_gone_is_told_with_its_range,
+        an_empty_stream_is_at_its_end;
+    messages:
+        snapshots_replace_one_another,
+        statuses_replace_one_another,
+        events_are_stored_once,
+        rejects_are_stored_once,
+        the_newest_batches_are_found;
+    limits:
+        a_full_work_queue_refuses_and_recovers,
+        full_history_drops_the_oldest;
+    trace:
+        the_trace_goes_with_the_message;
+}

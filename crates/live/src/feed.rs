@@ -1,0 +1,152 @@
+//! The live state, shared by one publisher and all subscribers of a process.
+
+use std::sync::{Arc, RwLock};
+
+use bus::Bus;
+use domain::{FeedEvent, Instrument, Snapshot, TickBatch};
+use metrics::{counter, gauge};
+use tokio::{sync::watch, task::JoinHandle};
+
+use crate::{Applied, Config, LiveState, follow, metrics as names};
+
+/// The newest state of every product, kept up to date, for everyone in this process. Cheap to clone; when the last clone
+/// is gone, following the bus ends.
+#[derive(Clone, Debug)]
+pub struct LiveFeed {
+    shared: Arc<Shared>,
+    _follower: Option<Arc<AbortOnDrop>>,
+}
+
+/// What the publisher and the subscribers share. A lock is held while a message is applied or a read is made, never
+/// across an await.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    state: RwLock<LiveState>,
+    version: watch::Sender<u64>,
+    caught_up: watch::Sender<bool>,
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(Vec<JoinHandle<()>>);
+
+impl LiveFeed {
+    /// A feed that nobody fills but the caller.
+    pub fn by_hand(config: Config) -> Self {
+        Self { shared: Arc::new(Shared::new(config)), _follower: None }
+    }
+
+    /// Follows the bus from now on, through reconnections and losses. Needs a tokio runtime.
+    pub fn start(bus: Bus, config: Config) -> Self {
+        let shared = Arc::new(Shared::new(config));
+        let ticks = tokio::spawn(follow::ticks(bus.clone(), Arc::clone(&shared)));
+        let events = tokio::spawn(follow::events(bus, Arc::clone(&shared)));
+        Self { shared, _follower: Some(Arc::new(AbortOnDrop(vec![ticks, events]))) }
+    }
+
+    /// Waits until the stream has been followed to its end once: from then on the newest state is the newest there is.
+    pub async fn caught_up(&self) {
+        // The sender lives in `self`, so waiting can only end with success.
+        drop(self.shared.caught_up.subscribe().wait_for(|caught_up| *caught_up).await);
+    }
+
+    /// Whether the stream has been followed to its end once.
+    pub fn is_caught_up(&self) -> bool {
+        *self.shared.caught_up.borrow()
+    }
+
+    /// The newest state of a product; `None` before its first tick.
+    pub fn snapshot(&self, instrument: &Instrument) -> Option<Arc<Snapshot>> {
+        self.read(|state| state.snapshot(instrument))
+    }
+
+    /// The newest state of every product, in the order in which they appeared.
+    pub fn snapshots(&self) -> Vec<Arc<Snapshot>> {
+        self.read(|state| state.snapshots().cloned().collect())
+    }
+
+    /// Applies the ticks of a message of `LF_TICKS` and wakes the subscribers.
+    pub fn publish(&self, stream_sequence: u64, batch: TickBatch) -> Applied {
+        self.shared.publish(stream_sequence, batch)
+    }
+
+    /// Adds an event and wakes the subscribers.
+    pub fn publish_event(&self, event: FeedEvent) {
+        self.shared.publish_event(event);
+    }
+
+    /// Declares a feed that is filled by hand to be complete.
+    pub fn set_caught_up(&self) {
+        self.shared.set_caught_up();
+    }
+
+    /// Reads the state. `read` must be quick: the publisher waits for it.
+    pub fn read<T>(&self, read: impl FnOnce(&LiveState) -> T) -> T {
+        self.shared.read(read)
+    }
+
+    pub(crate) fn version(&self) -> watch::Receiver<u64> {
+        self.shared.version.subscribe()
+    }
+}
+
+impl Shared {
+    fn new(config: Config) -> Self {
+        Self {
+            state: RwLock::new(LiveState::new(config)),
+            version: watch::Sender::new(0),
+            caught_up: watch::Sender::new(false),
+        }
+    }
+
+    fn read<T>(&self, read: impl FnOnce(&LiveState) -> T) -> T {
+        // A panic under the lock leaves at worst a half-applied message, whose ticks are each complete.
+        read(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    fn write<T>(&self, write: impl FnOnce(&mut LiveState) -> T) -> T {
+        let written = write(&mut self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner));
+        self.version.send_modify(|version| *version = version.wrapping_add(1));
+        written
+    }
+
+    pub(crate) fn publish(&self, stream_sequence: u64, batch: TickBatch) -> Applied {
+        let applied = self.write(|state| state.apply(stream_sequence, batch));
+        self.record(applied);
+        applied
+    }
+
+    pub(crate) fn refill(&self, snapshots: Vec<Snapshot>, batches: Vec<(u64, TickBatch)>) {
+        let applied = self.write(|state| state.refill(snapshots, batches));
+        self.record(applied);
+    }
+
+    pub(crate) fn publish_event(&self, event: FeedEvent) {
+        self.write(|state| state.apply_event(event));
+    }
+
+    pub(crate) fn set_caught_up(&self) {
+        self.caught_up.send_replace(true);
+    }
+
+    #[allow(clippy::cast_precision_loss, reason = "a count of products, far below 2^52")]
+    fn record(&self, applied: Applied) {
+        counter!(names::TICKS).increment(applied.accepted);
+        counter!(names::EVICTIONS).increment(applied.evicted);
+        for (reason, count) in [
+            ("old", applied.old),
+            ("backfilled", applied.backfilled),
+            ("too_many_products", applied.refused),
+        ] {
+            if count > 0 {
+                counter!(names::TICKS_LEFT_OUT, "reason" => reason).increment(count);
+            }
+        }
+        gauge!(names::PRODUCTS).set(self.read(LiveState::products) as f64);
+    }
+}
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,29 @@
+//! The metrics of this crate. Each process follows the stream on its own, so they carry no label of the role.
+
+use metrics::{Unit, describe_counter, describe_gauge};
+
+/// Ticks that moved a product on.
+pub const TICKS: &str = "ledgerflux_live_ticks_total";
+/// Ticks that were left out, by `reason`: `old`, `backfilled`, `too_many_products`.
+pub const TICKS_LEFT_OUT: &str = "ledgerflux_live_ticks_left_out_total";
+/// Ticks that left a ring to make room.
+pub const EVICTIONS: &str = "ledgerflux_live_ring_evictions_total";
+/// Products that are known.
+pub const PRODUCTS: &str = "ledgerflux_live_products";
+/// How often following a stream failed and was begun again, by `stream`.
+pub const RESTARTS: &str = "ledgerflux_live_follow_restarts_total";
+/// How often the stream no longer had what comes next, so that the state was taken from the last messages instead.
+pub const REFILLS: &str = "ledgerflux_live_refills_total";
+/// Messages of the stream that are still to be read.
+pub const PENDING: &str = "ledgerflux_live_pending_messages";
+
+/// Tells the recorder what the metrics mean.
+pub fn describe() {
+    describe_counter!(TICKS, Unit::Count, "Ticks that moved a product on");
+    describe_counter!(TICKS_LEFT_OUT, Unit::Count, "Ticks left out of the live feed, by reason");
+    describe_counter!(EVICTIONS, Unit::Count, "Ticks that left a ring to make room");
+    describe_gauge!(PRODUCTS, Unit::Count, "Products that are known to the live feed");
+    describe_counter!(RESTARTS, Unit::Count, "Times that following a stream was begun again, by stream");
+    describe_counter!(REFILLS, Unit::Count, "Times that the stream had lost messages and the state was filled anew");
+    describe_gauge!(PENDING, Unit::Count, "Messages of the tick stream that are still to be read");
+}

@@ -1,0 +1,159 @@
+//! The live feed on a bus: a right start, every tick in order, and slow subscribers that delay nobody.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::time::Duration;
+
+use bus::Bus;
+use domain::{
+    Decimal, FeedSession, Instrument, MarketState, Position, Quote, Snapshot, Tick, TickBatch, TickFlags, UnixNanos,
+};
+use live::{Config, Delivery, LiveFeed, Policy, Products, Start, Subscription};
+use tokio::time::timeout;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn instrument(product: &str) -> Instrument {
+    Instrument::new("coinbase", product).unwrap()
+}
+
+fn tick(product: &str, sequence: u64) -> Tick {
+    let quote = || Some(Quote { price: Decimal::from(sequence), size: None });
+    Tick {
+        instrument: instrument(product),
+        run: 0,
+        sequence: Some(sequence),
+        event_time: UnixNanos::new(1_600_000_000_000_000_000),
+        receive_time: UnixNanos::new(1_600_000_000_000_000_000),
+        last_trade: None,
+        best_bid: quote(),
+        best_ask: quote(),
+        day: None,
+        flags: TickFlags::default(),
+    }
+}
+
+fn batch(product: &str, sequences: impl IntoIterator<Item = u64>) -> TickBatch {
+    TickBatch {
+        instrument: instrument(product),
+        ticks: sequences.into_iter().map(|sequence| tick(product, sequence)).collect(),
+        session: FeedSession { id: "test-1".into(), started: UnixNanos::new(1) },
+        raw_sequence: None,
+        normalised_at: None,
+    }
+}
+
+/// A bus with streams, and a way to publish to it as the normalizer does.
+async fn embedded() -> Bus {
+    let bus = Bus::embedded(&bus::Config::default());
+    bus.ensure_streams().await.unwrap();
+    bus
+}
+
+async fn publish(bus: &Bus, batch: &TickBatch) {
+    let mut publisher = bus.tick_publisher(bus.shards().shard_of(&batch.instrument));
+    publisher.recover().await.unwrap();
+    publisher.publish(batch).await.unwrap();
+}
+
+async fn started(bus: &Bus) -> LiveFeed {
+    let feed = LiveFeed::start(bus.clone(), Config::default());
+    timeout(PATIENCE, feed.caught_up()).await.expect("the feed catches up");
+    feed
+}
+
+fn lossless(feed: &LiveFeed, start: Start) -> Subscription {
+    Subscription::new(feed, Products::All, start, Policy::Lossless).unwrap()
+}
+
+async fn next(subscription: &mut Subscription) -> Vec<Delivery> {
+    timeout(PATIENCE, subscription.next_batch(100)).await.expect("something arrives").unwrap()
+}
+
+fn sequences(deliveries: &[Delivery]) -> Vec<u64> {
+    let of = |delivery: &Delivery| match delivery {
+        Delivery::Tick { tick, .. } => tick.position().sequence,
+        Delivery::Snapshot { snapshot, .. } => snapshot.position.sequence,
+        Delivery::Event(event) => panic!("unexpected {event:?}"),
+    };
+    deliveries.iter().map(of).collect()
+}
+
+#[tokio::test]
+async fn an_empty_bus_is_caught_up_with_at_once() {
+    let feed = started(&embedded().await).await;
+    assert!(feed.is_caught_up() && feed.snapshots().is_empty());
+}
+
+#[tokio::test]
+async fn starts_with_the_newest_of_snapshots_and_batches() {
+    let bus = embedded().await;
+    for product in ["BTC-USD", "ETH-USD"] {
+        let snapshot = Snapshot {
+            instrument: instrument(product),
+            position: Position { run: 0, sequence: 7 },
+            snapshot_time: UnixNanos::new(1_600_000_000_000_000_000),
+            state: MarketState::default(),
+        };
+        bus.publish_snapshot(&snapshot).await.unwrap();
+    }
+    publish(&bus, &batch("BTC-USD", [8, 9])).await;
+    let feed = started(&bus).await;
+    let position = |product| feed.snapshot(&instrument(product)).unwrap().position.sequence;
+    assert_eq!((position("BTC-USD"), position("ETH-USD")), (9, 7));
+}
+
+#[tokio::test]
+async fn two_feeds_each_see_every_tick_and_a_sleeping_subscriber_delays_nobody() {
+    let bus = embedded().await;
+    let (first, second) = (started(&bus).await, started(&bus).await);
+    let mut awake = [lossless(&first, Start::Now), lossless(&second, Start::Snapshot)];
+    let mut asleep = Subscription::new(&first, Products::All, Start::Now, Policy::default()).unwrap();
+    for round in 0..1_500u64 {
+        publish(&bus, &batch("BTC-USD", [round * 2, round * 2 + 1])).await;
+        for subscription in &mut awake {
+            let mut given = sequences(&next(subscription).await);
+            if given.len() == 1 {
+                given.extend(sequences(&next(subscription).await));
+            }
+            assert_eq!(given, [round * 2, round * 2 + 1]);
+        }
+    }
+    // Who slept gets the newest, and is told how much went by.
+    let given = next(&mut asleep).await;
+    let [Delivery::Tick { tick, skipped }] = given.as_slice() else { panic!("{given:?}") };
+    assert_eq!((tick.position().sequence, *skipped), (2_999, 2_999));
+}
+
+#[tokio::test]
+async fn products_change_in_mid_session() {
+    let feed = LiveFeed::by_hand(Config::default());
+    let mut subscription = Subscription::idle(&feed, Policy::default());
+    assert!(timeout(Duration::from_millis(20), subscription.next_batch(10)).await.is_err());
+    subscription.add(instrument("BTC-USD"), Start::Snapshot).unwrap();
+    assert_eq!(sequences(&next(&mut subscription).await), [0]);
+    feed.publish(1, batch("BTC-USD", [1]));
+    feed.publish(2, batch("ETH-USD", [2]));
+    assert_eq!(sequences(&next(&mut subscription).await), [1]);
+    assert!(subscription.remove(&instrument("BTC-USD")));
+    subscription.add(instrument("ETH-USD"), Start::Snapshot).unwrap();
+    feed.publish(3, batch("BTC-USD", [3]));
+    assert_eq!(sequences(&next(&mut subscription).await), [2]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limited_subscriber_wakes_when_a_token_is_there() {
+    let feed = LiveFeed::by_hand(Config::default());
+    let mut subscription = Subscription::new(&feed, Products::All, Start::Now, Policy::default()).unwrap();
+    feed.publish(1, batch("BTC-USD", 0..400));
+    let mut given = 0;
+    let mut skipped = 0;
+    while given + skipped < 400 {
+        for delivery in next(&mut subscription).await {
+            if let Delivery::Tick { skipped: count, .. } = delivery {
+                given += 1;
+                skipped += count;
+            }
+        }
+    }
+    assert_eq!((given, skipped), (201, 199));
+}

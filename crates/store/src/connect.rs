@@ -1,0 +1,230 @@
+//! Connections: how they are made, tested and bounded.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement};
+use sqlx::{
+    Connection,
+    postgres::PgConnection,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteSynchronous},
+};
+
+use crate::{
+    Config, StoreError,
+    error::{code, during},
+    partitions::Partitions,
+};
+
+/// What [`Store::connect`] wants to find applied.
+const MIGRATIONS: [&str; 5] = [
+    "m0001_meta",
+    "m0002_tick_history",
+    "m0003_bars",
+    "m0004_state",
+    "m0005_gaps",
+];
+/// How long the test of a connection before its use may take: one whose other end vanished never answers.
+const TEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long SQLite waits for another process to end its transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The database. Cheap to clone; all clones share the connections.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(crate) inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    /// For statements that only read.
+    pub(crate) reader: DatabaseConnection,
+    /// For everything else; the same pool on PostgreSQL, one connection on SQLite.
+    pub(crate) writer: DatabaseConnection,
+    pub(crate) partitions: Partitions,
+    operation_timeout: Duration,
+}
+
+impl Store {
+    /// Connects and checks that the migrations have been applied. One attempt: callers repeat it with their own backoff
+    /// while [`StoreError::is_retryable`] says so.
+    pub async fn connect(config: &Config) -> Result<Self, StoreError> {
+        let url = config.driver_url();
+        let (reader, writer) = match url.split_once(':').unwrap_or((url.as_str(), "")) {
+            ("postgres", _) => {
+                let pool = postgres(config, url).await?;
+                (pool.clone(), pool)
+            }
+            // A database in memory belongs to one connection.
+            ("sqlite", path) if path.contains(":memory:") || path.contains("mode=memory") => {
+                let connection = sqlite_writer(config, url).await?;
+                (connection.clone(), connection)
+            }
+            // The writer comes first: it creates the file and turns on the write-ahead log.
+            ("sqlite", _) => {
+                let writer = sqlite_writer(config, url.clone()).await?;
+                (sqlite_readers(config, url).await?, writer)
+            }
+            (scheme, _) => {
+                return Err(StoreError::UnsupportedUrl {
+                    scheme: scheme.chars().take(32).collect(),
+                });
+            }
+        };
+        let operation_timeout = config.operation_timeout();
+        let inner = Inner {
+            reader,
+            writer,
+            partitions: Partitions::default(),
+            operation_timeout,
+        };
+        let store = Self {
+            inner: Arc::new(inner),
+        };
+        store
+            .within("read the applied migrations", store.check_migrations())
+            .await?;
+        Ok(store)
+    }
+
+    /// Answers when the database does.
+    pub async fn ping(&self) -> Result<(), StoreError> {
+        self.within("answer", async {
+            self.inner.reader.ping().await.map_err(during("answer"))
+        })
+        .await
+    }
+
+    /// Closes the connections once the operations in progress have ended.
+    pub async fn close(&self) {
+        for pool in [&self.inner.reader, &self.inner.writer] {
+            if let Err(error) = pool.close_by_ref().await {
+                tracing::debug!(%error, "closing the database");
+            }
+        }
+    }
+
+    pub(crate) fn is_postgres(&self) -> bool {
+        self.inner.writer.get_database_backend() == DbBackend::Postgres
+    }
+
+    /// Gives `work` the time that one operation may take. What is dropped halfway rolls back.
+    pub(crate) async fn within<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let limit = self.inner.operation_timeout;
+        match tokio::time::timeout(limit, Box::pin(work)).await {
+            Ok(result) => result,
+            Err(_) => Err(StoreError::TimedOut { operation, limit }),
+        }
+    }
+
+    async fn check_migrations(&self) -> Result<(), StoreError> {
+        let reader = &self.inner.reader;
+        let select = Statement::from_string(
+            reader.get_database_backend(),
+            "SELECT version FROM seaql_migrations",
+        );
+        let rows = match reader.query_all_raw(select).await {
+            Ok(rows) => rows,
+            Err(error) if is_missing_table(&error) => Vec::new(),
+            Err(error) => return Err(during("read the applied migrations")(error)),
+        };
+        let applied = rows
+            .iter()
+            .map(|row| row.try_get::<String>("", "version"))
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(during("read the applied migrations"))?;
+        match MIGRATIONS
+            .into_iter()
+            .find(|name| !applied.iter().any(|version| version == name))
+        {
+            Some(missing) => Err(StoreError::NotMigrated { missing }),
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_missing_table(error: &DbErr) -> bool {
+    // SQLite has no code of its own for it.
+    code(error).is_some_and(|code| code == "42P01") || error.to_string().contains("no such table")
+}
+
+fn options(config: &Config, url: String) -> ConnectOptions {
+    let mut options = ConnectOptions::new(url);
+    options
+        .connect_timeout(config.connect_timeout)
+        .acquire_timeout(config.acquire_timeout)
+        .idle_timeout(Duration::from_secs(600))
+        // By default each statement is logged at info level.
+        .sqlx_logging(false);
+    options
+}
+
+async fn postgres(config: &Config, url: String) -> Result<DatabaseConnection, StoreError> {
+    let mut options = options(config, url);
+    let statement_timeout_ms = config.statement_timeout.as_millis().to_string();
+    options
+        .max_connections(config.pool_size_max.max(1))
+        // A failover moves the name to another server; old connections must not stay for ever.
+        .max_lifetime(Duration::from_secs(1800))
+        .set_application_name(config.application_name.clone())
+        // After a restart of the server every old connection is dead. Tested before each use, they are replaced without
+        // anyone noticing. The default test has no deadline of its own; ours has.
+        .test_before_acquire(false)
+        .map_sqlx_postgres_opts(move |options| {
+            options.options([
+                ("statement_timeout", statement_timeout_ms.as_str()),
+                // A writer that died in the middle of a transaction must not keep its locks.
+                (
+                    "idle_in_transaction_session_timeout",
+                    statement_timeout_ms.as_str(),
+                ),
+                // The server notices within a minute that we are gone.
+                ("tcp_keepalives_idle", "30"),
+                ("tcp_keepalives_interval", "10"),
+                ("tcp_keepalives_count", "3"),
+                // Whoever looks at the session sees the times that the API gives.
+                ("TimeZone", "UTC"),
+            ])
+        })
+        .map_sqlx_postgres_before_acquire(|connection, _| {
+            Box::pin(async move { Ok(answers(connection).await) })
+        });
+    Database::connect(options).await.map_err(StoreError::Connect)
+}
+
+async fn answers(connection: &mut PgConnection) -> bool {
+    matches!(
+        tokio::time::timeout(TEST_TIMEOUT, connection.ping()).await,
+        Ok(Ok(()))
+    )
+}
+
+/// SQLite has one writer at a time; one connection makes writers queue here instead of polling for a lock.
+async fn sqlite_writer(config: &Config, url: String) -> Result<DatabaseConnection, StoreError> {
+    let mut options = options(config, url);
+    options
+        .max_connections(1)
+        .min_connections(1)
+        .map_sqlx_sqlite_opts(sqlite_file);
+    Database::connect(options).await.map_err(StoreError::Connect)
+}
+
+async fn sqlite_readers(config: &Config, url: String) -> Result<DatabaseConnection, StoreError> {
+    let mut options = options(config, url);
+    options
+        .max_connections(config.pool_size_max.max(1))
+        .map_sqlx_sqlite_opts(|options| sqlite_file(options).pragma("query_only", "1"));
+    Database::connect(options).await.map_err(StoreError::Connect)
+}
+
+/// The write-ahead log lets readers and the writer work at the same time. FULL syncs it at each commit: a batch is
+/// acknowledged to the bus after its commit, so a commit has to survive a power loss; one sync per batch is cheap.
+fn sqlite_file(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .busy_timeout(BUSY_TIMEOUT)
+}

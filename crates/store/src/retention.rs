@@ -1,0 +1,139 @@
+//! Dropping the oldest ticks. Bars, gaps and snapshots stay.
+
+use std::time::Duration;
+
+use domain::{MINUTE, UnixNanos};
+use metrics::counter;
+use sea_orm::{
+    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
+};
+
+use crate::{
+    Store, StoreError,
+    entity::tick_history::{Column, Entity},
+    error::during,
+    metrics as names,
+    partitions::{day_of, existing},
+};
+
+const DAY: Duration = Duration::from_secs(86_400);
+/// How many rows SQLite deletes in one step: writers wait no longer than that takes.
+const STEP_ROWS_MAX: u64 = 2000;
+
+/// What retention did.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RetentionReport {
+    /// Ticks before this time are gone and will be refused; `None` while none ever were.
+    pub horizon: Option<UnixNanos>,
+    /// How many daily partitions were dropped (PostgreSQL).
+    pub partitions_dropped: u64,
+    /// How many rows were deleted (SQLite).
+    pub rows_deleted: u64,
+}
+
+impl Store {
+    /// Drops ticks whose event time is more than `keep` before `now`, in whole days of UTC on PostgreSQL (its partitions)
+    /// and whole minutes on SQLite, so that each minute's bar is either complete in history or sealed.
+    ///
+    /// The horizon moves first: from then on older ticks are refused, so nothing comes back. It never moves back. A call
+    /// that was interrupted is completed by the next one.
+    pub async fn retain(&self, keep: Duration, now: UnixNanos) -> Result<RetentionReport, StoreError> {
+        let unit = if self.is_postgres() { DAY } else { MINUTE };
+        let wanted = now.saturating_sub(keep).floor_to(unit);
+        self.within("advance the horizon", self.advance_horizon(wanted))
+            .await?;
+        let mut report = RetentionReport {
+            horizon: self.horizon().await?,
+            ..RetentionReport::default()
+        };
+        let Some(horizon) = report.horizon else {
+            return Ok(report);
+        };
+        if self.is_postgres() {
+            report.partitions_dropped = self.drop_partitions(horizon).await?;
+        } else {
+            report.rows_deleted = self.delete_rows(horizon).await?;
+        }
+        Ok(report)
+    }
+
+    async fn drop_partitions(&self, horizon: UnixNanos) -> Result<u64, StoreError> {
+        let writer = &self.inner.writer;
+        let partitions = self
+            .within("list the partitions", async {
+                existing(writer).await.map_err(during("list the partitions"))
+            })
+            .await?;
+        let mut dropped = 0;
+        for (day, name) in partitions.into_iter().filter(|(day, _)| *day < day_of(horizon)) {
+            self.within("drop a partition", self.drop_partition(&name))
+                .await?;
+            self.inner.partitions.forget(&[day]);
+            counter!(names::PARTITIONS_DROPPED).increment(1);
+            dropped += 1;
+        }
+        Ok(dropped)
+    }
+
+    async fn drop_partition(&self, name: &str) -> Result<(), StoreError> {
+        let transaction = self
+            .inner
+            .writer
+            .begin()
+            .await
+            .map_err(during("drop a partition"))?;
+        // Dropping needs the whole table for a moment. While it waits, everyone else waits behind it: not for long.
+        for statement in [
+            "SET LOCAL lock_timeout = '2s'".to_owned(),
+            format!("DROP TABLE IF EXISTS {name}"),
+        ] {
+            transaction
+                .execute_unprepared(&statement)
+                .await
+                .map_err(during("drop a partition"))?;
+        }
+        transaction.commit().await.map_err(during("drop a partition"))
+    }
+
+    async fn delete_rows(&self, horizon: UnixNanos) -> Result<u64, StoreError> {
+        let mut deleted = 0;
+        // Rows are written roughly in the order of time, so the old ones are found first; what was looked at is not
+        // looked at again.
+        let mut after = i64::MIN;
+        loop {
+            let ids = self
+                .within("find old ticks", self.old_rows(horizon, after))
+                .await?;
+            let Some(last) = ids.last() else {
+                return Ok(deleted);
+            };
+            after = *last;
+            let step = self.within("delete old ticks", self.delete_step(ids)).await?;
+            counter!(names::ROWS_DROPPED).increment(step);
+            deleted += step;
+        }
+    }
+
+    async fn old_rows(&self, horizon: UnixNanos, after: i64) -> Result<Vec<i64>, StoreError> {
+        Entity::find()
+            .select_only()
+            .column(Column::Id)
+            .filter(Column::Id.gt(after))
+            .filter(Column::TsEvent.lt(horizon.nanos()))
+            .order_by_asc(Column::Id)
+            .limit(STEP_ROWS_MAX)
+            .into_tuple()
+            .all(&self.inner.reader)
+            .await
+            .map_err(during("find old ticks"))
+    }
+
+    async fn delete_step(&self, ids: Vec<i64>) -> Result<u64, StoreError> {
+        let result = Entity::delete_many()
+            .filter(Column::Id.is_in(ids))
+            .exec(&self.inner.writer)
+            .await
+            .map_err(during("delete old ticks"))?;
+        Ok(result.rows_affected)
+    }
+}

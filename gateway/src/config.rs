@@ -1,0 +1,184 @@
+//! The section `gateway`.
+
+use std::{
+    net::SocketAddr,
+    num::{NonZeroU32, NonZeroU64, NonZeroUsize},
+    time::Duration,
+};
+
+use live::{Policy, Rate};
+use runtime::config::Reader;
+use tonic::transport::Uri;
+
+/// What the gateway is told.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where query serves gRPC; history calls go there.
+    pub query: Uri,
+    /// How long query may take until it begins to answer. A shorter deadline of the caller counts instead.
+    pub query_timeout: Duration,
+    /// Whether gRPC reflection is served.
+    pub reflection: bool,
+    /// The most TCP connections that speak HTTP at one time; further ones wait in the system's queue.
+    pub connections_max: usize,
+    /// The most WebSocket clients at one time; further ones are closed with code 1013.
+    pub websockets_max: usize,
+    /// The most streams over gRPC and grpc-web at one time; further ones are refused with RESOURCE_EXHAUSTED.
+    pub streams_max: usize,
+    /// The most products that one client may name; `*` counts as one.
+    pub products_max: usize,
+    /// How often a WebSocket client is pinged.
+    pub ping_interval: Duration,
+    /// After how long without a sign of life a WebSocket client is given up.
+    pub idle_timeout: Duration,
+    /// After how long a WebSocket client that takes nothing off its socket is given up.
+    pub write_timeout: Duration,
+    /// How many ticks of one product a client may be behind before it is given the newest only.
+    pub behind_ticks_max: NonZeroU64,
+    /// How fast one client is sent to.
+    pub rate: Rate,
+    /// What is kept in memory.
+    pub live: live::Config,
+    /// What the data is; set by the binary, which knows the feed.
+    pub feed_label: FeedLabel,
+}
+
+/// Where the data comes from, as the page says it, so that nobody takes a simulation for a market.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum FeedLabel {
+    /// An exchange.
+    #[default]
+    Live,
+    /// A simulated market.
+    Simulated,
+    /// A recording.
+    Replay {
+        /// The name of the file, without its folder.
+        file: String,
+    },
+    /// Another server, which may be anything.
+    Other,
+}
+
+impl FeedLabel {
+    /// From what `feed.source` says: `live`, `simulated`, `replay:FILE` or an address.
+    pub fn from_source(source: &str) -> Self {
+        match source {
+            "live" => Self::Live,
+            "simulated" => Self::Simulated,
+            _ => match source.strip_prefix("replay:") {
+                Some(path) => Self::Replay { file: path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned() },
+                None => Self::Other,
+            },
+        }
+    }
+
+    /// `live`, `simulated`, `replay` or `other`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Live => "live",
+            Self::Simulated => "simulated",
+            Self::Replay { .. } => "replay",
+            Self::Other => "other",
+        }
+    }
+}
+
+/// The largest number that any of the counts may be set to.
+const COUNT_MAX: u64 = 1_000_000;
+
+impl Config {
+    /// Reads the section.
+    pub fn read(reader: &mut Reader<'_>) -> Self {
+        let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
+        let config = Self {
+            listen: reader.address("listen", SocketAddr::from(([127, 0, 0, 1], 8000))),
+            query: reader
+                .parsed("query", QUERY_DEFAULT, "an address like http://127.0.0.1:50051", query_address)
+                .unwrap_or_default(),
+            query_timeout: reader.duration("query_timeout", Duration::from_secs(15), seconds(1, 600)),
+            reflection: reader.flag("reflection", true),
+            connections_max: count(reader, "connections_max", 12_000, 1..=COUNT_MAX),
+            websockets_max: count(reader, "websockets_max", 10_000, 1..=COUNT_MAX),
+            streams_max: count(reader, "streams_max", 10_000, 1..=COUNT_MAX),
+            products_max: count(reader, "products_max", 1_000, 1..=100_000),
+            ping_interval: reader.duration("ping_interval", Duration::from_secs(25), seconds(1, 3_600)),
+            idle_timeout: reader.duration("idle_timeout", Duration::from_secs(75), seconds(1, 86_400)),
+            write_timeout: reader.duration("write_timeout", Duration::from_secs(30), seconds(1, 3_600)),
+            behind_ticks_max: {
+                let behind = reader.integer("behind_ticks_max", 512, 1..=COUNT_MAX);
+                NonZeroU64::new(behind).unwrap_or(NonZeroU64::MIN)
+            },
+            rate: Rate {
+                per_second: per_second(reader, "rate_per_second", 100),
+                burst: per_second(reader, "rate_burst", 200),
+            },
+            live: live_config(reader),
+            feed_label: FeedLabel::default(),
+        };
+        if config.idle_timeout <= config.ping_interval {
+            reader.conflict("idle_timeout", "must be longer than gateway.ping_interval, or no client could answer in time");
+        }
+        config
+    }
+
+    /// What a WebSocket client gets, and a gRPC client that names no policy.
+    pub(crate) fn conflate(&self) -> Policy {
+        Policy::Conflate { behind_max: self.behind_ticks_max, rate: Some(self.rate) }
+    }
+}
+
+const QUERY_DEFAULT: &str = "http://127.0.0.1:50051";
+
+fn live_config(reader: &mut Reader<'_>) -> live::Config {
+    let default = live::Config::default();
+    let ticks = count(reader, "ring_ticks_max", 2_048, 1..=COUNT_MAX);
+    live::Config {
+        ring_ticks_max: NonZeroUsize::new(ticks).unwrap_or(default.ring_ticks_max),
+        ring_bytes_max: count(reader, "ring_size_max_bytes", 4 * 1024 * 1024, 65_536..=4_294_967_296),
+        ..default
+    }
+}
+
+fn count(reader: &mut Reader<'_>, key: &str, default: u64, allowed: std::ops::RangeInclusive<u64>) -> usize {
+    usize::try_from(reader.integer(key, default, allowed)).unwrap_or(usize::MAX)
+}
+
+fn per_second(reader: &mut Reader<'_>, key: &str, default: u32) -> NonZeroU32 {
+    let number = reader.integer(key, u64::from(default), 1..=COUNT_MAX);
+    u32::try_from(number).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+}
+
+/// An address with a scheme and a host: tonic would take less and fail with the first call.
+fn query_address(text: &str) -> Result<Uri, String> {
+    let uri: Uri = text.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+    match uri.scheme_str() {
+        Some("http" | "https") => Ok(uri),
+        _ => Err("the scheme is neither http nor https".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_label_names_the_file_and_not_its_folder() {
+        let file = |name: &str| FeedLabel::Replay { file: name.into() };
+        assert_eq!(FeedLabel::from_source("replay:/srv/data/a.jsonl.gz"), file("a.jsonl.gz"));
+        assert_eq!(FeedLabel::from_source("replay:a.jsonl"), file("a.jsonl"));
+        assert_eq!(FeedLabel::from_source("live").as_str(), "live");
+        assert_eq!(FeedLabel::from_source("simulated").as_str(), "simulated");
+        assert_eq!(FeedLabel::from_source("ws://127.0.0.1:1/").as_str(), "other");
+    }
+
+    #[test]
+    fn an_address_needs_a_scheme() {
+        assert!(query_address(QUERY_DEFAULT).is_ok());
+        for bad in ["127.0.0.1:50051", "/path", "ftp://host", ""] {
+            assert!(query_address(bad).is_err(), "{bad}");
+        }
+    }
+}

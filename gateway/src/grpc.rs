@@ -1,0 +1,74 @@
+//! gRPC and grpc-web: streaming from the live feed, everything else forwarded to query.
+
+mod codec;
+mod forward;
+mod health;
+mod status;
+mod stream;
+mod streaming;
+mod subscribe;
+
+use std::sync::Arc;
+
+use axum::{Router, extract::Request, middleware};
+use http::{HeaderName, Method, header};
+use live::LiveFeed;
+use runtime::RoleContext;
+use tokio_util::task::TaskTracker;
+use tonic::service::Routes;
+use tower_http::cors::{Any, CorsLayer};
+
+use crate::{Config, Error, clients::Transport};
+
+pub(crate) use status::unknown_method;
+
+/// All gRPC services of the gateway, for gRPC and for grpc-web.
+pub(crate) fn router(
+    config: &Arc<Config>,
+    feed: &LiveFeed,
+    tracker: &TaskTracker,
+    ctx: &RoleContext,
+) -> Result<Router, Error> {
+    let health = health::service(tracker, ctx);
+    let mut routes = Routes::new(health)
+        .add_service(streaming::Streaming::new(config, feed, ctx))
+        .add_service(forward::Forward::new(config, ctx)?);
+    if config.reflection {
+        let reflection = tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(Error::Reflection)?;
+        routes = routes.add_service(reflection);
+    }
+    // The routes bring a fallback of their own, and a router can have only one.
+    Ok(routes
+        .into_axum_router()
+        .reset_fallback()
+        .layer(tonic_web::GrpcWebLayer::new())
+        .layer(middleware::map_request(mark_transport))
+        .layer(cors()))
+}
+
+/// Remembers how the call came in, before grpc-web is turned into gRPC.
+async fn mark_transport(mut request: Request) -> Request {
+    let web = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc-web"));
+    request.extensions_mut().insert(if web { Transport::GrpcWeb } else { Transport::Grpc });
+    request
+}
+
+/// Pages of any origin may call: the data is public, and no cookie gives anyone more.
+fn cors() -> CorsLayer {
+    let allowed = ["x-grpc-web", "x-user-agent", "grpc-timeout", "traceparent", "tracestate"];
+    let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
+    CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
+        .allow_headers(
+            allowed.into_iter().map(HeaderName::from_static).chain([header::CONTENT_TYPE, header::AUTHORIZATION]).collect::<Vec<_>>(),
+        )
+        .expose_headers(exposed.map(HeaderName::from_static))
+        .max_age(std::time::Duration::from_secs(3_600))
+}

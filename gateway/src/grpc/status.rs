@@ -1,0 +1,79 @@
+//! The errors of the gRPC services, with their details.
+
+use std::{collections::HashMap, time::Duration};
+
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, StatusExt};
+
+const DOMAIN: &str = "ledgerflux";
+/// After how long a caller may try again what a restart or an unreachable server has cut off.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// A field of the request is at fault.
+pub(crate) fn invalid(field: &str, why: impl Into<String>) -> Status {
+    let why = why.into();
+    let mut details = details("INVALID_FIELD", [("field", field.to_owned())]);
+    details.add_bad_request_violation(field, why.clone());
+    Status::with_error_details(Code::InvalidArgument, format!("{field}: {why}"), details)
+}
+
+/// Something that is planned and not there yet.
+pub(crate) fn not_there_yet(what: &str) -> Status {
+    let details = details("NOT_IMPLEMENTED", [("feature", what.to_owned())]);
+    Status::with_error_details(Code::Unimplemented, format!("{what} is not there yet"), details)
+}
+
+/// Nobody serves this.
+pub(crate) fn unknown_method(path: &str) -> Status {
+    let details = details("UNKNOWN_METHOD", [("path", path.to_owned())]);
+    Status::with_error_details(Code::Unimplemented, format!("{path} is not served here"), details)
+}
+
+/// There are as many clients as there may be.
+pub(crate) fn too_many_clients() -> Status {
+    let mut details = details("TOO_MANY_CLIENTS", []);
+    details.set_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::ResourceExhausted, "too many streams are open", details)
+}
+
+/// A lossless subscriber was too slow.
+pub(crate) fn fell_behind(error: &live::FellBehind) -> Status {
+    let details = details("FELL_BEHIND", [("product", error.instrument.product.to_string())]);
+    Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
+}
+
+/// The gateway ends; another one, or the next start of this one, will answer.
+pub(crate) fn restarting() -> Status {
+    let mut details = details("RESTARTING", []);
+    details.set_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::Unavailable, "the server restarts, connect again", details)
+}
+
+/// Query cannot be reached.
+pub(crate) fn query_unreachable() -> Status {
+    let mut details = details("QUERY_UNREACHABLE", []);
+    details.set_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::Unavailable, "history cannot be reached at the moment", details)
+}
+
+/// Query did not begin to answer in time.
+pub(crate) fn query_timeout() -> Status {
+    let details = details("QUERY_TIMEOUT", []);
+    Status::with_error_details(Code::DeadlineExceeded, "history did not answer in time", details)
+}
+
+fn details<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+    let metadata: HashMap<String, String> = metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
+    ErrorDetails::with_error_info(reason, DOMAIN, metadata)
+}
+
+/// The answer that is only an error.
+pub(crate) fn refuse(status: &Status) -> http::Response<tonic::body::Body> {
+    count(status);
+    status.clone().into_http()
+}
+
+/// Counts an error that a caller is told.
+pub(crate) fn count(status: &Status) {
+    metrics::counter!(crate::metrics::ERRORS, "code" => format!("{:?}", status.code())).increment(1);
+}

@@ -1,0 +1,99 @@
+//! `StreamingService`. It is written by hand, where generated code would encode each message for each subscriber.
+
+use std::{convert::Infallible, sync::Arc, task::Poll};
+
+use futures::future::BoxFuture;
+use http::{Request, Response};
+use live::LiveFeed;
+use proto::v1::{SubscribeRequest, streaming_service_server::SERVICE_NAME};
+use runtime::{RoleContext, Shutdown};
+use tonic::{
+    Status,
+    body::Body,
+    server::{Grpc, NamedService, ServerStreamingService},
+};
+use tower::Service;
+
+use super::{codec::Encoded, status, stream, stream::Frames, subscribe::Plan};
+use crate::{
+    Config,
+    clients::{Places, Transport},
+};
+
+/// The longest request: some thousand products.
+const REQUEST_BYTES_MAX: usize = 256 * 1024;
+
+/// The service. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Streaming {
+    config: Arc<Config>,
+    feed: LiveFeed,
+    places: Places,
+    shutdown: Shutdown,
+}
+
+impl Streaming {
+    pub(super) fn new(config: &Arc<Config>, feed: &LiveFeed, ctx: &RoleContext) -> Self {
+        Self {
+            config: Arc::clone(config),
+            feed: feed.clone(),
+            places: Places::new(config.streams_max),
+            shutdown: ctx.shutdown.clone(),
+        }
+    }
+
+    fn subscribe(&self, request: tonic::Request<SubscribeRequest>) -> Result<tonic::Response<Frames>, Status> {
+        let transport = request.extensions().get().copied().unwrap_or(Transport::Grpc);
+        let plan = Plan::new(request.into_inner(), &self.config)?;
+        let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
+        Ok(tonic::Response::new(stream::frames(&self.feed, plan, client, self.shutdown.clone())?))
+    }
+}
+
+impl NamedService for Streaming {
+    const NAME: &'static str = SERVICE_NAME;
+}
+
+impl Service<Request<Body>> for Streaming {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+        match method {
+            "Subscribe" => {
+                let subscribe = Subscribe(self.clone());
+                Box::pin(async move {
+                    let mut grpc =
+                        Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX);
+                    Ok(grpc.server_streaming(subscribe, request).await)
+                })
+            }
+            "StreamCandles" => {
+                Box::pin(async { Ok(status::refuse(&status::not_there_yet("StreamCandles"))) })
+            }
+            _ => {
+                let refusal = status::unknown_method(request.uri().path());
+                Box::pin(async move { Ok(status::refuse(&refusal)) })
+            }
+        }
+    }
+}
+
+struct Subscribe(Streaming);
+
+impl ServerStreamingService<SubscribeRequest> for Subscribe {
+    type Response = bytes::Bytes;
+    type ResponseStream = Frames;
+    type Future = BoxFuture<'static, Result<tonic::Response<Frames>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<SubscribeRequest>) -> Self::Future {
+        let subscribed = self.0.subscribe(request).inspect_err(status::count);
+        Box::pin(async move { subscribed })
+    }
+}

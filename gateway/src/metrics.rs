@@ -1,0 +1,35 @@
+//! The metrics of the gateway.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Clients that are connected, by `transport`: `websocket`, `grpc`, `grpc_web`.
+pub const CLIENTS: &str = "ledgerflux_gateway_clients";
+/// Clients that were turned away because there are too many, by `transport`.
+pub const CLIENTS_REFUSED: &str = "ledgerflux_gateway_clients_refused_total";
+/// Ticks, snapshots and events sent, by `transport`.
+pub const SENT: &str = "ledgerflux_gateway_sent_total";
+/// Ticks that were conflated away because a client was too slow, by `transport`.
+pub const SKIPPED: &str = "ledgerflux_gateway_skipped_ticks_total";
+/// How often a client's token bucket ran empty, by `transport`.
+pub const RATE_LIMITED: &str = "ledgerflux_gateway_rate_limited_total";
+/// From the arrival of the newest tick of a write at the ingestor to the write, by `transport`.
+pub const LAG: &str = "ledgerflux_gateway_send_lag_seconds";
+/// Errors told to clients, by `code` of the WebSocket protocol or of gRPC.
+pub const ERRORS: &str = "ledgerflux_gateway_errors_total";
+/// How WebSocket connections ended, by `reason`.
+pub const CLOSED: &str = "ledgerflux_gateway_websocket_closed_total";
+/// Calls that were forwarded to query, by `outcome`: `answered`, `unreachable`, `timeout`.
+pub const FORWARDED: &str = "ledgerflux_gateway_forwarded_total";
+
+/// Tells the recorder what the metrics mean.
+pub fn describe() {
+    describe_gauge!(CLIENTS, Unit::Count, "Clients that are connected, by transport");
+    describe_counter!(CLIENTS_REFUSED, Unit::Count, "Clients turned away because there are too many, by transport");
+    describe_counter!(SENT, Unit::Count, "Ticks, snapshots and events sent to clients, by transport");
+    describe_counter!(SKIPPED, Unit::Count, "Ticks conflated away for slow clients, by transport");
+    describe_counter!(RATE_LIMITED, Unit::Count, "Times that a client's token bucket ran empty, by transport");
+    describe_histogram!(LAG, Unit::Seconds, "From the arrival of a tick at the ingestor to its write to a client");
+    describe_counter!(ERRORS, Unit::Count, "Errors told to clients, by code");
+    describe_counter!(CLOSED, Unit::Count, "WebSocket connections that ended, by reason");
+    describe_counter!(FORWARDED, Unit::Count, "Calls forwarded to query, by outcome");
+}

@@ -1,0 +1,84 @@
+//! The gateway as a whole: one port, and the order in which it starts and ends.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{Router, routing::any};
+use bus::Bus;
+use live::LiveFeed;
+use runtime::{
+    RoleContext, drain_step,
+    http::{Limits, serve},
+};
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
+use tracing::info;
+
+use crate::{
+    Config,
+    clients::Places,
+    grpc,
+    page,
+    status_pages::{self, Facts},
+    ws::{self, Sessions},
+};
+
+/// How long clients may take to see that the gateway ends.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Why the gateway cannot run.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The descriptors for reflection cannot be read.
+    #[error("reflection cannot be served")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The address of query cannot be used.
+    #[error("gateway.query cannot be used")]
+    Query(#[source] tonic::transport::Error),
+}
+
+/// Serves clients on `listener` until the shutdown is requested and every client has been told.
+///
+/// It accepts from the beginning and is ready once the live feed has caught up with the bus.
+pub async fn run(config: Config, listener: TcpListener, bus: Bus, ctx: RoleContext) -> Result<(), Error> {
+    let caught_up = ctx.latch("live");
+    caught_up.set_waiting("following the tick stream to its end");
+    let config = Arc::new(config);
+    let feed = LiveFeed::start(bus, config.live.clone());
+    let tracker = TaskTracker::new();
+    let router = router(&config, &feed, &tracker, &ctx)?;
+    let limits =
+        Limits { connections_max: config.connections_max, drain_deadline: DRAIN_DEADLINE, ..Limits::default() };
+    let watch = async {
+        if ctx.shutdown.run_until(feed.caught_up()).await.is_some() {
+            caught_up.set_ready();
+            info!("ready");
+        }
+    };
+    tokio::join!(serve(listener, router, limits, ctx.shutdown.clone()), watch);
+    // The server accepts no one any more; the WebSocket clients have been told and are taking their leave.
+    tracker.close();
+    drain_step("websocket clients", DRAIN_DEADLINE, tracker.wait()).await;
+    Ok(())
+}
+
+fn router(
+    config: &Arc<Config>,
+    feed: &LiveFeed,
+    tracker: &TaskTracker,
+    ctx: &RoleContext,
+) -> Result<Router, Error> {
+    let sessions = Sessions {
+        config: Arc::clone(config),
+        feed: feed.clone(),
+        places: Places::new(config.websockets_max),
+        shutdown: ctx.shutdown.clone(),
+        tracker: tracker.clone(),
+    };
+    let facts = Facts { config: Arc::clone(config), feed: feed.clone(), readiness: ctx.readiness.clone() };
+    Ok(Router::new()
+        .route("/ws", any(ws::upgrade).with_state(sessions))
+        .merge(status_pages::router(facts))
+        .merge(grpc::router(config, feed, tracker, ctx)?)
+        .fallback(page::fallback))
+}

@@ -1,0 +1,10 @@
+//! Real clients against a real gateway on an embedded bus: WebSocket, gRPC, grpc-web and a browser's requests.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod grpc;
+mod grpc_web;
+mod harness;
+mod page;
+mod python;
+mod slow;
+mod websocket;

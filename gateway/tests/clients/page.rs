@@ -1,0 +1,72 @@
+//! What a browser and an operator ask for.
+
+use gateway::{Config, FeedLabel};
+use serde_json::Value;
+
+use crate::harness::{Gateway, config};
+
+fn body(answer: &str) -> Value {
+    serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
+}
+
+#[tokio::test]
+async fn the_page_comes_with_a_strict_policy() {
+    let gateway = Gateway::start(config()).await;
+    for (path, kind, marker) in [
+        ("/", "text/html", "<!doctype html>"),
+        ("/app.js", "text/javascript", "WebSocket"),
+        ("/style.css", "text/css", "prefers-color-scheme"),
+    ] {
+        let answer = gateway.get(path).await;
+        let head = answer.split_once("\r\n\r\n").unwrap().0.to_lowercase();
+        assert!(head.starts_with("http/1.1 200 ") && head.contains(&format!("content-type: {kind}")), "{head}");
+        assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{head}");
+        assert!(!head.contains("unsafe") && head.contains("nosniff") && answer.contains(marker), "{path}");
+    }
+    assert!(gateway.get("/../Cargo.toml").await.starts_with("HTTP/1.1 404 "));
+    let post = format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", gateway.address);
+    assert!(gateway.http(&post).await.starts_with("HTTP/1.1 405 "));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn an_unchanged_file_is_not_sent_again() {
+    let gateway = Gateway::start(config()).await;
+    let answer = gateway.get("/app.js").await;
+    let tag = answer.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap();
+    let again = format!(
+        "GET /app.js HTTP/1.1\r\nhost: {}\r\nif-none-match: {tag}\r\nconnection: close\r\n\r\n",
+        gateway.address
+    );
+    assert!(gateway.http(&again).await.starts_with("HTTP/1.1 304 "));
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn the_page_is_told_what_the_data_is() {
+    let label = FeedLabel::from_source("replay:/data/session.jsonl.gz");
+    let gateway = Gateway::start(Config { feed_label: label, ..config() }).await;
+    gateway.publisher("ETH-USD").await.publish([1]).await;
+    gateway.publisher("BTC-USD").await.publish([1]).await;
+    let info = testkit::eventually(crate::harness::PATIENCE, || async {
+        let info = body(&gateway.get("/info.json").await);
+        (info["products"].as_array().unwrap().len() == 2).then_some(info)
+    })
+    .await;
+    assert_eq!((info["feed"].as_str(), info["file"].as_str()), (Some("replay"), Some("session.jsonl.gz")));
+    assert_eq!(info["products"][0]["product"], "BTC-USD");
+    assert!(info["version"].is_string());
+    gateway.stop().await;
+}
+
+#[tokio::test]
+async fn health_and_readiness_are_answered_here_too() {
+    let gateway = Gateway::start(config()).await;
+    assert!(gateway.get("/health").await.starts_with("HTTP/1.1 200 "));
+    let ready = gateway.get("/ready").await;
+    assert!(ready.starts_with("HTTP/1.1 200 "), "{ready}");
+    assert_eq!(body(&ready)["ready"], true);
+    // Metrics have a port of their own.
+    assert!(gateway.get("/metrics").await.starts_with("HTTP/1.1 404 "));
+    gateway.stop().await;
+}

@@ -1,0 +1,57 @@
+//! Handles of the metrics that move with every frame, looked up once.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use domain::{Product, RejectReason};
+use metrics::{Counter, Histogram, counter, histogram};
+use venues::coinbase::FrameKind;
+
+use crate::metrics::{BACK_PRESSURE, FRAMES, RECEIVE_LAG, RECEIVED_BYTES, REJECTS, TICKS};
+
+#[derive(Clone)]
+pub(crate) struct Counters {
+    frames: HashMap<FrameKind, Counter>,
+    bytes: Counter,
+    ticks: HashMap<Product, Counter>,
+    lag: Histogram,
+    back_pressure: Counter,
+}
+
+impl Counters {
+    pub(crate) fn new(products: &[Product]) -> Self {
+        let of_kind = |kind: FrameKind| (kind, counter!(FRAMES, "type" => kind.as_str()));
+        let of_product =
+            |product: &Product| (product.clone(), counter!(TICKS, "product" => product.to_string()));
+        Self {
+            frames: FrameKind::ALL.into_iter().map(of_kind).collect(),
+            bytes: counter!(RECEIVED_BYTES),
+            ticks: products.iter().map(of_product).collect(),
+            lag: histogram!(RECEIVE_LAG),
+            back_pressure: counter!(BACK_PRESSURE),
+        }
+    }
+
+    pub(crate) fn frame(&self, kind: FrameKind, length: usize) {
+        if let Some(counter) = self.frames.get(&kind) {
+            counter.increment(1);
+        }
+        self.bytes.increment(u64::try_from(length).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn tick(&self, product: &Product, lag: Duration) {
+        if let Some(counter) = self.ticks.get(product) {
+            counter.increment(1);
+        }
+        self.lag.record(lag.as_secs_f64());
+    }
+
+    pub(crate) fn back_pressure(&self, waited: Duration) {
+        self.back_pressure
+            .increment(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+    }
+
+    pub(crate) fn reject(&self, reason: RejectReason) {
+        counter!(REJECTS, "reason" => reason.as_str()).increment(1);
+    }
+}

@@ -1,0 +1,215 @@
+//! One connection, from the subscription to its end.
+
+use std::time::{Duration, Instant};
+
+use bus::RawPublisher;
+use domain::{FeedSession, FeedState, Tick};
+use futures::{SinkExt as _, StreamExt as _};
+use metrics::counter;
+use thiserror::Error;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_tungstenite::tungstenite::{self, Message};
+use tracing::{Instrument as _, debug, info, info_span, warn};
+use venues::coinbase::{Action, FrameKind, ReconnectReason, Session};
+
+use crate::connect::Socket;
+use crate::metrics::ERRORS;
+use crate::outbox::Letter;
+use crate::surroundings::Surroundings;
+
+/// How often deadlines are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How long a goodbye may take.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Waiting for the bus for longer than this is told to the session: the exchange was not mute, we did not listen.
+const DEAF_MIN: Duration = Duration::from_millis(100);
+
+/// Why a connection ended.
+#[derive(Debug, Error)]
+pub(crate) enum End {
+    #[error("{0}")]
+    Session(ReconnectReason),
+    #[error("the exchange closed the connection{0}")]
+    Closed(String),
+    #[error("the connection broke")]
+    Broken(#[source] Box<tungstenite::Error>),
+    #[error("the publisher of the bus has ended")]
+    Publisher,
+    #[error("the shutdown was requested")]
+    Shutdown,
+}
+
+impl End {
+    /// A label of bounded cardinality.
+    pub(crate) fn as_str(&self) -> &'static str {
+        match self {
+            Self::Session(reason) => reason.as_str(),
+            Self::Closed(_) => "closed",
+            Self::Broken(_) | Self::Publisher => "error",
+            Self::Shutdown => "shutdown",
+        }
+    }
+
+    /// The state that the feed falls into.
+    pub(crate) fn state(&self) -> FeedState {
+        match self {
+            Self::Session(ReconnectReason::Mute(_)) => FeedState::Stale,
+            _ => FeedState::BackingOff,
+        }
+    }
+}
+
+pub(crate) struct Reading<'a> {
+    socket: Socket,
+    session: Session,
+    publisher: &'a RawPublisher,
+    around: &'a Surroundings<'a>,
+    /// When the subscription was confirmed.
+    pub(crate) live_since: Option<Instant>,
+    actions: Vec<Action>,
+}
+
+impl<'a> Reading<'a> {
+    /// Begins on a fresh connection; nothing is sent before [`Reading::run`].
+    pub(crate) fn new(
+        socket: Socket,
+        feed: FeedSession,
+        publisher: &'a RawPublisher,
+        around: &'a Surroundings<'a>,
+    ) -> Self {
+        let mut actions = Vec::new();
+        let session = Session::open(&around.session_config(), feed, around.now(), &mut actions);
+        Self {
+            socket,
+            session,
+            publisher,
+            around,
+            live_since: None,
+            actions,
+        }
+    }
+
+    /// Reads until the connection ends, for whatever reason.
+    pub(crate) async fn run(&mut self) -> End {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let end = loop {
+            if let Err(end) = self.act().await {
+                break end;
+            }
+            tokio::select! {
+                // What has arrived is read before any deadline is looked at.
+                biased;
+                () = self.around.ctx.shutdown.requested() => break End::Shutdown,
+                received = self.socket.next() => if let Err(end) = self.receive(received) {
+                    break end;
+                },
+                _ = looks.tick() => self.session.tick(self.around.now(), &mut self.actions),
+            }
+        };
+        // Whether or not the goodbye arrives, the connection ends here.
+        let _ = timeout(CLOSE_TIMEOUT, self.socket.close(None)).await;
+        end
+    }
+
+    fn receive(&mut self, received: Option<tungstenite::Result<Message>>) -> Result<(), End> {
+        let message = match received {
+            Some(Ok(message)) => message,
+            Some(Err(error)) => return Err(End::Broken(Box::new(error))),
+            None => return Err(End::Closed(String::new())),
+        };
+        let frame = match &message {
+            Message::Text(text) => text.as_bytes(),
+            Message::Binary(bytes) => bytes,
+            Message::Close(None) => return Err(End::Closed(String::new())),
+            Message::Close(Some(frame)) => return Err(End::Closed(format!(": {frame}"))),
+            // Pings are answered by the WebSocket; they tell nothing of the feed.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
+        };
+        let kind = self.session.handle(frame, self.around.now(), &mut self.actions);
+        self.around.counters.frame(kind, frame.len());
+        self.around.status.heard();
+        if kind == FrameKind::Unknown {
+            debug!("a frame of an unknown type was left out");
+        }
+        Ok(())
+    }
+
+    /// Carries out what the session wants, in order.
+    async fn act(&mut self) -> Result<(), End> {
+        let mut actions = std::mem::take(&mut self.actions);
+        for action in actions.drain(..) {
+            match action {
+                Action::Emit(tick) => self.emit(tick).await?,
+                Action::Send(text) => {
+                    let sent = self.socket.send(Message::text(text)).await;
+                    sent.map_err(|error| End::Broken(Box::new(error)))?;
+                }
+                Action::Confirmed => {
+                    self.live_since = Some(Instant::now());
+                    self.around.live().await;
+                }
+                Action::Quarantine(rejected) => {
+                    self.around.counters.reject(rejected.reason);
+                    self.around.status.rejected();
+                    if let Some(swallowed) = self.around.refusals.pass(Instant::now()) {
+                        let (reason, detail) = (rejected.reason.as_str(), &rejected.detail);
+                        warn!(reason, detail, swallowed, "a frame was refused and kept");
+                    }
+                    let put = self.around.outbox.put(Letter::Reject(rejected));
+                    patiently(&mut self.session, self.around, put)
+                        .await
+                        .ok_or(End::Shutdown)?;
+                }
+                Action::Report(error) => {
+                    counter!(ERRORS).increment(1);
+                    if let Some(swallowed) = self.around.complaints.pass(Instant::now()) {
+                        warn!(%error, swallowed, "the exchange complains");
+                    }
+                }
+                Action::Reconnect(reason) => return Err(End::Session(reason)),
+            }
+        }
+        // The allocation serves the next frame.
+        self.actions = actions;
+        Ok(())
+    }
+
+    async fn emit(&mut self, tick: Tick) -> Result<(), End> {
+        let (product, lag) = (
+            tick.instrument.product.clone(),
+            tick.receive_time.saturating_since(tick.event_time),
+        );
+        let span = info_span!("tick", %product, sequence = tick.sequence);
+        let sending = self.publisher.send(tick).instrument(span);
+        match patiently(&mut self.session, self.around, sending).await {
+            Some(Ok(())) => {
+                self.around.counters.tick(&product, lag);
+                self.around.status.tick();
+                Ok(())
+            }
+            Some(Err(_closed)) => Err(End::Publisher),
+            None => Err(End::Shutdown),
+        }
+    }
+}
+
+/// Waits for the bus, but not beyond the shutdown (`None`). The session is told for how long nobody listened.
+async fn patiently<F: Future>(
+    session: &mut Session,
+    around: &Surroundings<'_>,
+    waiting: F,
+) -> Option<F::Output> {
+    let started = Instant::now();
+    let output = around.ctx.shutdown.run_until(waiting).await;
+    let waited = started.elapsed();
+    if waited >= DEAF_MIN {
+        session.was_not_listened_to(waited);
+        around.counters.back_pressure(waited);
+        info!(
+            ?waited,
+            "the bus took nothing for a while; the feed was not read meanwhile"
+        );
+    }
+    output
+}

@@ -1,0 +1,6 @@
+//! The ingestor against the simulated exchange and an embedded bus.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod data;
+mod outages;
+mod support;

@@ -1,0 +1,32 @@
+//! What a normalizer counts.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Ticks that went on, by shard.
+pub(crate) const TICKS: &str = "ledgerflux_normalizer_ticks_total";
+/// Ticks that were refused, by shard and reason.
+pub(crate) const REJECTS: &str = "ledgerflux_normalizer_rejects_total";
+/// Ticks that were seen before, by shard.
+pub(crate) const DUPLICATES: &str = "ledgerflux_normalizer_duplicates_total";
+/// Raw messages that only needed to be acknowledged again, by shard.
+pub(crate) const REPEATED: &str = "ledgerflux_normalizer_repeated_messages_total";
+/// New runs, by shard.
+pub(crate) const NEW_RUNS: &str = "ledgerflux_normalizer_new_runs_total";
+/// How often this process lost or took over a shard, by shard.
+pub(crate) const OWNERSHIP_CHANGES: &str = "ledgerflux_normalizer_ownership_changes_total";
+/// From the receipt of the newest tick of a batch to its publication, by shard.
+pub(crate) const LATENCY: &str = "ledgerflux_normalizer_latency_seconds";
+/// Raw messages that wait, by shard.
+pub(crate) const BACKLOG: &str = "ledgerflux_normalizer_backlog_messages";
+
+/// Registers unit and help of each metric.
+pub fn describe() {
+    describe_counter!(TICKS, Unit::Count, "Ticks validated and published");
+    describe_counter!(REJECTS, Unit::Count, "Ticks refused, by reason");
+    describe_counter!(DUPLICATES, Unit::Count, "Ticks dropped because they were seen before");
+    describe_counter!(REPEATED, Unit::Count, "Raw messages redelivered after they had gone out");
+    describe_counter!(NEW_RUNS, Unit::Count, "Times the sequence of a product started anew");
+    describe_counter!(OWNERSHIP_CHANGES, Unit::Count, "Times the shard was taken over or lost");
+    describe_histogram!(LATENCY, Unit::Seconds, "From the receipt of a tick to its publication");
+    describe_gauge!(BACKLOG, Unit::Count, "Raw messages that wait for the normalizer");
+}

@@ -1,0 +1,131 @@
+//! What the roles say of themselves, read once a second for every call, and this service's own part of it.
+
+use std::{
+    sync::{Arc, PoisonError, RwLock},
+    time::Duration,
+};
+
+use bus::{Bus, Lag, Work};
+use domain::{FeedState, RoleStatus, UnixNanos};
+use live::LiveFeed;
+use runtime::{Latch, RoleContext};
+use store::Store;
+
+/// How often it is read.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// A role that has not said anything for longer than this is taken to be gone.
+const GONE_AFTER: Duration = Duration::from_secs(10);
+/// How long the database may take to say that it is there.
+const PING_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// How far a worker of a shard is behind, by the broker.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hop {
+    pub(crate) role: &'static str,
+    pub(crate) shard: u16,
+    pub(crate) lag: Option<Lag>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Said {
+    statuses: Vec<RoleStatus>,
+    hops: Vec<Hop>,
+}
+
+/// The newest statuses. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Board {
+    said: Arc<RwLock<Arc<Said>>>,
+}
+
+impl Board {
+    fn read(&self) -> Arc<Said> {
+        Arc::clone(&self.said.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// What each role said last, unless it is gone.
+    pub(crate) fn statuses(&self, now: UnixNanos) -> Vec<RoleStatus> {
+        let here = |status: &&RoleStatus| now.saturating_since(status.time) <= GONE_AFTER;
+        self.read().statuses.iter().filter(here).cloned().collect()
+    }
+
+    /// How far each worker is behind.
+    pub(crate) fn hops(&self) -> Vec<Hop> {
+        self.read().hops.clone()
+    }
+
+    /// How the feed is doing; `None` when no ingestor tells. Of several, the best.
+    pub(crate) fn feed_state(&self, now: UnixNanos) -> Option<FeedState> {
+        let here = |status: &&RoleStatus| status.role == "ingestor" && now.saturating_since(status.time) <= GONE_AFTER;
+        let rank = |state: &FeedState| match state {
+            FeedState::Live => 3,
+            FeedState::Stale => 2,
+            FeedState::Connecting => 1,
+            FeedState::BackingOff => 0,
+        };
+        self.read().statuses.iter().filter(here).filter_map(|status| status.feed_state).max_by_key(rank)
+    }
+
+    fn set(&self, said: Said) {
+        *self.said.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(said);
+    }
+
+    /// Keeps the board and the readiness of this service up to date until shutdown.
+    pub(crate) async fn keep(self, bus: Bus, store: Store, live: LiveFeed, context: RoleContext) {
+        let database = context.readiness.latch("query-database");
+        let stream = context.readiness.latch("query-stream");
+        stream.set_waiting("the stream has not been followed to its end yet");
+        loop {
+            if live.is_caught_up() {
+                stream.set_ready();
+            }
+            ping(&store, &database).await;
+            self.refresh(&bus).await;
+            let status = own_status(&context, context.readiness.is_ready());
+            if let Err(error) = bus.publish_status(&status).await {
+                tracing::debug!(error = &error as &dyn std::error::Error, "the status was not published");
+            }
+            tokio::select! {
+                () = tokio::time::sleep(INTERVAL) => {}
+                () = live.caught_up(), if !live.is_caught_up() => {}
+                () = context.shutdown.requested() => return,
+            }
+        }
+    }
+
+    /// What cannot be read stays as it was and grows old.
+    async fn refresh(&self, bus: &Bus) {
+        let Ok(statuses) = bus.statuses().await else { return };
+        let mut hops = Vec::new();
+        for shard in bus.shards().shards() {
+            for (role, work) in [("normalizer", Work::Raw), ("snapshotter", Work::Ticks)] {
+                hops.push(Hop { role, shard: shard.get(), lag: bus.lag(work, shard).await.ok() });
+            }
+        }
+        self.set(Said { statuses, hops });
+    }
+}
+
+async fn ping(store: &Store, latch: &Latch) {
+    match tokio::time::timeout(PING_TIMEOUT, store.ping()).await {
+        Ok(Ok(())) => latch.set_ready(),
+        Ok(Err(error)) => latch.set_waiting(format!("the database does not answer: {error}")),
+        Err(_) => latch.set_waiting(format!("the database did not answer within {PING_TIMEOUT:?}")),
+    }
+}
+
+fn own_status(context: &RoleContext, ready: bool) -> RoleStatus {
+    RoleStatus {
+        role: "query".into(),
+        instance: context.instance.clone(),
+        time: UnixNanos::now(),
+        ready,
+        feed_state: None,
+        heartbeat_age: None,
+        progress: Vec::new(),
+        backlog_messages: None,
+        ticks: 0,
+        rejected: 0,
+        duplicates: 0,
+    }
+}

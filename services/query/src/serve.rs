@@ -1,0 +1,105 @@
+//! Serving: the gRPC server around the handlers.
+
+use std::time::Duration;
+
+use bus::Bus;
+use live::LiveFeed;
+use proto::v1::market_data_service_server::MarketDataServiceServer;
+use runtime::{Readiness, RoleContext};
+use store::Store;
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
+use tonic::{codec::CompressionEncoding, transport::Server};
+use tonic_health::{ServingStatus, server::HealthReporter};
+
+use crate::{Config, board::Board, market::Market, service::Service};
+
+/// How often an idle connection is asked whether it is still there, and how long it may take to answer.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long open calls may take at shutdown before they are cut.
+const DRAIN_MAX: Duration = Duration::from_secs(3);
+
+/// Why a query service cannot serve.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The description of the services is broken.
+    #[error("reflection cannot be offered")]
+    Reflection(#[from] tonic_reflection::server::Error),
+    /// The server ended.
+    #[error("the gRPC server failed")]
+    Transport(#[from] tonic::transport::Error),
+}
+
+/// Serves `MarketDataService` on `listener` until shutdown is requested. Calls in progress are given a few seconds.
+pub async fn run(
+    config: Config,
+    listener: TcpListener,
+    bus: Bus,
+    store: Store,
+    context: RoleContext,
+) -> Result<(), Error> {
+    let live = LiveFeed::start(bus.clone(), live::Config::default());
+    let board = Board::default();
+    let market = Market { live: live.clone(), store: store.clone(), board: board.clone() };
+    let service = MarketDataServiceServer::new(Service { market })
+        .max_decoding_message_size(config.request_bytes_max)
+        .accept_compressed(CompressionEncoding::Gzip)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Gzip)
+        .send_compressed(CompressionEncoding::Zstd);
+    let (reporter, health) = tonic_health::server::health_reporter();
+    let reflection = match config.reflection {
+        true => Some(
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                .build_v1()?,
+        ),
+        false => None,
+    };
+    let server = Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .max_concurrent_streams(Some(config.concurrent_calls_max))
+        .timeout(config.call_timeout)
+        .add_service(health)
+        .add_optional_service(reflection)
+        .add_service(service);
+    let incoming = TcpListenerStream::new(listener).map(|connection| {
+        connection.inspect(runtime::listen::set_nodelay)
+    });
+    let serving = server.serve_with_incoming_shutdown(incoming, context.shutdown.requested());
+    let cut = async {
+        context.shutdown.requested().await;
+        tokio::time::sleep(DRAIN_MAX).await;
+    };
+    let background = async {
+        tokio::join!(
+            board.keep(bus, store, live, context.clone()),
+            tell_health(reporter, context.readiness.clone(), context.shutdown.clone()),
+        );
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        served = serving => Ok(served?),
+        () = cut => Ok(()),
+        () = background => Ok(()),
+    }
+}
+
+/// gRPC health follows readiness.
+async fn tell_health(reporter: HealthReporter, readiness: Readiness, shutdown: runtime::Shutdown) {
+    let mut changes = readiness.changes();
+    loop {
+        let status = if *changes.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in ["", "ledgerflux.v1.MarketDataService"] {
+            reporter.set_service_status(service, status).await;
+        }
+        tokio::select! {
+            changed = changes.changed() => if changed.is_err() { return },
+            () = shutdown.requested() => return,
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What the simulator counts.
+
+use metrics::{Unit, describe_counter, describe_gauge};
+
+/// Clients that are connected.
+pub const CLIENTS: &str = "ledgerflux_simulator_clients";
+/// Messages handed to clients.
+pub const MESSAGES: &str = "ledgerflux_simulator_messages_total";
+/// Bytes of the messages handed to clients.
+pub const BYTES: &str = "ledgerflux_simulator_sent_bytes_total";
+/// Tickers sent to at least one client.
+pub const TICKERS: &str = "ledgerflux_simulator_tickers_total";
+/// Requests of clients; label `outcome`: `accepted`, `refused`.
+pub const REQUESTS: &str = "ledgerflux_simulator_requests_total";
+/// Clients that were disconnected; label `reason`: `slow`, `not_subscribed`, `too_many`, `handshake`.
+pub const DISCONNECTS: &str = "ledgerflux_simulator_disconnects_total";
+
+/// Every metric of this crate, for the test that compares dashboards and alerts with what exists.
+pub const ALL: [&str; 6] = [CLIENTS, MESSAGES, BYTES, TICKERS, REQUESTS, DISCONNECTS];
+
+/// Registers unit and help of each metric.
+pub fn describe() {
+    describe_gauge!(
+        CLIENTS,
+        Unit::Count,
+        "Clients that are connected to the simulator"
+    );
+    describe_counter!(MESSAGES, Unit::Count, "Messages handed to clients");
+    describe_counter!(BYTES, Unit::Bytes, "Bytes of the messages handed to clients");
+    describe_counter!(TICKERS, Unit::Count, "Tickers sent to at least one client");
+    describe_counter!(REQUESTS, Unit::Count, "Requests of clients, by outcome");
+    describe_counter!(
+        DISCONNECTS,
+        Unit::Count,
+        "Clients that the simulator disconnected, by reason"
+    );
+}

@@ -1,0 +1,207 @@
+//! Sends a recording, line by line, at its own pace or faster.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::UnixNanos;
+use metrics::counter;
+use runtime::{ErrorChain, Shutdown};
+use tokio::sync::{mpsc, watch};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, Interval, sleep_until};
+use tracing::{error, info};
+
+use crate::Speed;
+use crate::clients::{Audience, Client, Clients};
+use crate::metrics::TICKERS;
+use crate::pulse::{EVERY, LastKnown, full_seconds};
+use crate::recording::{Line, Lines, RecordingError};
+use crate::truth::Truth;
+
+/// The longest recorded pause that is kept.
+const PAUSE_MAX: Duration = Duration::from_secs(2);
+/// A time that lies further back than this is taken for a new start, not for another product's clock.
+const STEP_BACK_MAX: Duration = Duration::from_secs(10);
+/// How many lines are read ahead.
+const READ_AHEAD_MAX: usize = 16;
+
+pub(crate) struct Replay {
+    clients: Arc<Clients>,
+    audience: watch::Receiver<Audience>,
+    truth: Truth,
+    patience: Duration,
+    last_known: LastKnown,
+    seconds: Interval,
+    last_sent: Instant,
+    recipients: Vec<Arc<Client>>,
+}
+
+impl Replay {
+    pub(crate) fn new(
+        clients: Arc<Clients>,
+        products: impl IntoIterator<Item = String>,
+        truth: Truth,
+        patience: Duration,
+    ) -> Self {
+        Self {
+            audience: clients.audience(),
+            clients,
+            truth,
+            patience,
+            last_known: LastKnown::of(products),
+            seconds: full_seconds(),
+            last_sent: Instant::now(),
+            recipients: Vec::new(),
+        }
+    }
+
+    /// Sends the recording, then only heartbeats, until the shutdown.
+    pub(crate) async fn run(mut self, path: PathBuf, speed: Speed, shutdown: &Shutdown) {
+        let lines = read_ahead(path);
+        shutdown.run_until(self.send(lines, speed)).await;
+        self.truth.close().await;
+    }
+
+    async fn send(&mut self, mut lines: mpsc::Receiver<Result<Line, RecordingError>>, speed: Speed) {
+        let mut pace = Pace::new(speed);
+        let mut sent: u64 = 0;
+        while let Some(line) = lines.recv().await {
+            match line {
+                Ok(line) if line.is_subscriptions => {}
+                Ok(line) => {
+                    self.wait_for(&mut pace, &line).await;
+                    self.deliver(line).await;
+                    sent = sent.saturating_add(1);
+                }
+                Err(error) => {
+                    error!(error = %ErrorChain(&error), "the replay ends early");
+                    break;
+                }
+            }
+        }
+        info!(lines = sent, "the recording has been replayed; heartbeats go on");
+        self.idle_until(None).await;
+    }
+
+    /// Waits until the line is due and somebody listens. While nobody does, the replay stands still.
+    async fn wait_for(&mut self, pace: &mut Pace, line: &Line) {
+        let mut due = pace.due(line.time, Instant::now());
+        loop {
+            if self.audience.borrow_and_update().subscribed == 0 {
+                // The sender lives as long as the clients that this very struct holds.
+                let _ = self.audience.wait_for(|audience| audience.subscribed > 0).await;
+                let now = Instant::now();
+                pace.stood_still(now);
+                due = due.map(|_| now);
+            }
+            // What is new is noticed here; a recording has no other greeting than the answer.
+            drop(self.clients.take_fresh());
+            if let Some(due) = due {
+                self.idle_until(Some(due)).await;
+            }
+            if self.audience.borrow().subscribed > 0 {
+                return;
+            }
+        }
+    }
+
+    /// Sends heartbeats while the recording is silent; forever without an end.
+    async fn idle_until(&mut self, end: Option<Instant>) {
+        let far = Instant::now() + Duration::from_secs(86_400 * 365);
+        while end.is_none_or(|end| Instant::now() < end) {
+            tokio::select! {
+                () = sleep_until(end.unwrap_or(far)) => {}
+                _ = self.seconds.tick() => {
+                    drop(self.clients.take_fresh());
+                    if self.last_sent.elapsed() >= EVERY {
+                        self.last_known.beat(&self.clients, self.patience, &mut self.recipients).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn deliver(&mut self, line: Line) {
+        if let Some(product) = &line.product {
+            self.last_known.advance(product, line.sequence, line.trade_id);
+        }
+        self.clients
+            .recipients(None, line.product.as_deref(), &mut self.recipients);
+        let mut queued = false;
+        for client in &self.recipients {
+            queued |= client.deliver(line.message.clone(), self.patience).await;
+        }
+        self.last_sent = Instant::now();
+        if queued && line.is_ticker {
+            counter!(TICKERS).increment(1);
+            self.truth
+                .record(line.message.to_text().unwrap_or_default())
+                .await;
+        }
+    }
+}
+
+/// Reads in a thread of its own; it ends when the receiver is dropped.
+fn read_ahead(path: PathBuf) -> mpsc::Receiver<Result<Line, RecordingError>> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD_MAX);
+    spawn_blocking(move || {
+        let lines = match Lines::open(&path) {
+            Ok(lines) => lines,
+            Err(error) => {
+                // Without a receiver there is nobody to tell.
+                let _ = sender.blocking_send(Err(error));
+                return;
+            }
+        };
+        for line in lines {
+            let failed = line.is_err();
+            if sender.blocking_send(line).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// When lines are due. Times of different products interleave, so only the newest counts.
+#[derive(Debug)]
+struct Pace {
+    speed: Speed,
+    newest: Option<UnixNanos>,
+    due: Option<Instant>,
+}
+
+impl Pace {
+    fn new(speed: Speed) -> Self {
+        Self {
+            speed,
+            newest: None,
+            due: None,
+        }
+    }
+
+    /// When a line with this recorded time is due; `None` is at once.
+    fn due(&mut self, time: Option<UnixNanos>, now: Instant) -> Option<Instant> {
+        let Speed::Factor(factor) = self.speed else {
+            return None;
+        };
+        let due = *self.due.get_or_insert(now);
+        let Some(time) = time else { return Some(due) };
+        let newest = *self.newest.get_or_insert(time);
+        if time > newest || newest.saturating_since(time) > STEP_BACK_MAX {
+            self.newest = Some(time);
+        }
+        let pause = time.saturating_since(newest).min(PAUSE_MAX).div_f64(factor);
+        self.due = Some(due + pause);
+        self.due
+    }
+
+    /// The schedule goes on from now.
+    fn stood_still(&mut self, now: Instant) {
+        self.due = self.due.map(|_| now);
+    }
+}
+
+#[cfg(test)]
+mod tests;

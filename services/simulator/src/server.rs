@@ -1,0 +1,151 @@
+//! The listener, and what runs behind it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::Product;
+use metrics::counter;
+use runtime::{RoleContext, Shutdown, drain_step};
+use tokio::net::TcpListener;
+use tokio::task::{JoinSet, spawn_blocking};
+use tokio_rustls::TlsAcceptor;
+use tracing::{info, warn};
+use venues::coinbase::CHANNELS;
+
+use crate::clients::Clients;
+use crate::config::{Config, Source};
+use crate::generate::Generator;
+use crate::metrics::DISCONNECTS;
+use crate::replay::Replay;
+use crate::subscribing::Offer;
+use crate::truth::Truth;
+use crate::{Error, RecordingError, connection, recording};
+
+/// How long the goodbyes to all clients may take.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+/// A pause after the system refused a connection, e.g. for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The products that the messages of a recording name, in alphabetical order; the file is read as a whole.
+///
+/// # Errors
+/// When the file cannot be read or names no product.
+pub async fn recorded_products(path: &Path) -> Result<Vec<Product>, Error> {
+    let names = read_products(path).await?;
+    Ok(names.iter().filter_map(|name| Product::new(name).ok()).collect())
+}
+
+/// Serves until the shutdown is requested, then says goodbye to the clients and completes the ground truth.
+///
+/// # Errors
+/// When the recording, the certificate or the file for the truth cannot be used.
+pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Result<(), Error> {
+    let latch = ctx.latch("simulator");
+    latch.set_waiting("the market is being prepared");
+    let offer = offer(&config.source).await?;
+    let truth = Truth::open(config.truth.as_deref())?;
+    let tls = acceptor(&config)?;
+    let clients = Arc::new(Clients::new(
+        offer.clone(),
+        config.queue_messages_max,
+        config.queue_bytes_max,
+    ));
+    let mut parts = JoinSet::new();
+    parts.spawn(accept(
+        listener,
+        tls,
+        Arc::clone(&clients),
+        config.clone(),
+        ctx.shutdown.clone(),
+    ));
+    let shutdown = ctx.shutdown.clone();
+    match config.source {
+        Source::Replay(replay) => {
+            let feed = Replay::new(Arc::clone(&clients), offer.products, truth, config.stall_timeout);
+            parts.spawn(async move { feed.run(replay.path, replay.speed, &shutdown).await });
+        }
+        Source::Generate(generate) => {
+            let feed = Generator::new(&generate, Arc::clone(&clients), truth, config.stall_timeout);
+            parts.spawn(async move { feed.run(&shutdown).await });
+        }
+    }
+    latch.set_ready();
+    info!(
+        products = clients.product_count(),
+        "the simulated exchange is open; its data is not a live market"
+    );
+    while let Some(ended) = parts.join_next().await {
+        ended.map_err(Error::Panicked)?;
+    }
+    Ok(())
+}
+
+async fn offer(source: &Source) -> Result<Offer, Error> {
+    let (channels, products) = match source {
+        Source::Replay(replay) => (CHANNELS.to_vec(), read_products(&replay.path).await?),
+        Source::Generate(generate) => {
+            let products: BTreeSet<_> = generate
+                .products
+                .iter()
+                .map(|name| name.as_str().to_owned())
+                .collect();
+            (vec!["ticker", "heartbeat"], products)
+        }
+    };
+    if products.is_empty() {
+        Err(Error::NoProducts)
+    } else {
+        Ok(Offer { channels, products })
+    }
+}
+
+async fn read_products(path: &Path) -> Result<BTreeSet<String>, Error> {
+    let path = path.to_owned();
+    let read: Result<_, RecordingError> = spawn_blocking(move || recording::products(&path))
+        .await
+        .map_err(Error::Panicked)?;
+    Ok(read?)
+}
+
+fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, Error> {
+    let Some(files) = &config.tls else { return Ok(None) };
+    let server = runtime::tls::server_config(&files.certificate, &files.key)?;
+    Ok(Some(TlsAcceptor::from(Arc::new(server))))
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    clients: Arc<Clients>,
+    config: Config,
+    shutdown: Shutdown,
+) {
+    let mut connections = JoinSet::new();
+    while let Some(accepted) = shutdown.run_until(listener.accept()).await {
+        while connections.try_join_next().is_some() {}
+        let stream = match accepted {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                warn!(%error, "a connection was not accepted");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        if connections.len() >= config.clients_max {
+            counter!(DISCONNECTS, "reason" => "too_many").increment(1);
+            continue;
+        }
+        let (tls, clients) = (tls.clone(), Arc::clone(&clients));
+        connections.spawn(connection::serve(
+            stream,
+            tls,
+            clients,
+            config.subscribe_timeout,
+            shutdown.clone(),
+        ));
+    }
+    drop(listener);
+    drain_step("clients of the simulator", DRAIN_DEADLINE, connections.join_all()).await;
+}

@@ -1,0 +1,6 @@
+//! The simulator over real sockets, as a client meets it.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod protocol;
+mod replay;
+mod support;

@@ -1,0 +1,131 @@
+//! A simulator on a random port, and a plain WebSocket client.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::{SinkExt as _, StreamExt as _};
+use runtime::{Readiness, RoleContext, Shutdown};
+use serde_json::Value;
+use simulator::{Config, Error};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// Long enough for a machine under load; nothing waits for it in a test that passes.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+pub(crate) struct Exchange {
+    pub(crate) url: String,
+    pub(crate) shutdown: Shutdown,
+    task: JoinHandle<Result<(), Error>>,
+}
+
+impl Exchange {
+    pub(crate) async fn start(config: Config) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("ws://{}", listener.local_addr().unwrap());
+        let shutdown = Shutdown::new();
+        let ctx = RoleContext::new(Readiness::new(), shutdown.clone());
+        let task = tokio::spawn(simulator::run(config, listener, ctx));
+        Self { url, shutdown, task }
+    }
+
+    /// Stops it and waits until everything of it has ended, the file of the truth included.
+    pub(crate) async fn stop(self) {
+        self.shutdown.request();
+        timeout(PATIENCE, self.task)
+            .await
+            .expect("it drains")
+            .unwrap()
+            .unwrap();
+    }
+}
+
+pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    pub(crate) async fn connect(url: &str) -> Self {
+        Self(connect_async(url).await.unwrap().0)
+    }
+
+    /// Connects, subscribes and waits for the answer.
+    pub(crate) async fn subscribed(url: &str, products: &[&str], channels: &[&str]) -> Self {
+        let mut client = Self::connect(url).await;
+        client.subscribe(products, channels).await;
+        let answer = client.next().await;
+        assert_eq!(answer["type"], "subscriptions", "{answer}");
+        client
+    }
+
+    pub(crate) async fn subscribe(&mut self, products: &[&str], channels: &[&str]) {
+        self.say(&venues::coinbase::Request::subscribe_text(products, channels))
+            .await;
+    }
+
+    pub(crate) async fn say(&mut self, text: &str) {
+        self.0.send(Message::text(text)).await.unwrap();
+    }
+
+    /// The next text, as it came.
+    pub(crate) async fn text(&mut self) -> String {
+        self.try_text().await.expect("the connection stands")
+    }
+
+    /// `None` when the connection was closed.
+    pub(crate) async fn try_text(&mut self) -> Option<String> {
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("a message") {
+                Some(Ok(Message::Text(text))) => return Some(text.to_string()),
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return None,
+                Some(Ok(other)) => panic!("{other:?}"),
+            }
+        }
+    }
+
+    pub(crate) async fn next(&mut self) -> Value {
+        serde_json::from_str(&self.text().await).unwrap()
+    }
+
+    pub(crate) async fn texts(&mut self, count: usize) -> Vec<String> {
+        let mut texts = Vec::with_capacity(count);
+        for _ in 0..count {
+            texts.push(self.text().await);
+        }
+        texts
+    }
+}
+
+pub(crate) fn data(name: &str) -> PathBuf {
+    testkit::workspace_root().join("tests/data").join(name)
+}
+
+/// The lines of a recording, without the answers to the recorder's subscriptions.
+pub(crate) fn recorded(path: &Path) -> Vec<String> {
+    use std::io::{BufRead as _, BufReader, Read};
+    let file = std::fs::File::open(path).unwrap();
+    let packed = path.extension().is_some_and(|extension| extension == "gz");
+    let reader: Box<dyn Read> = if packed {
+        Box::new(flate2::read::MultiGzDecoder::new(file))
+    } else {
+        Box::new(file)
+    };
+    let lines = BufReader::new(reader).lines().map(Result::unwrap);
+    lines
+        .filter(|line| !line.contains(r#""type":"subscriptions""#))
+        .collect()
+}
+
+/// The lines of the truth, parsed.
+pub(crate) fn truth(path: &Path) -> Vec<Value> {
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+pub(crate) fn frames(truth: &[Value]) -> Vec<&str> {
+    truth.iter().map(|line| line["frame"].as_str().unwrap()).collect()
+}
