@@ -17,10 +17,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     // With the comments, which become the documentation of the generated types.
     let mut compiler = protox::Compiler::new(["."])?;
-    compiler
-        .include_imports(true)
-        .include_source_info(true)
-        .open_files(&files)?;
+    compiler.include_imports(true).include_source_info(true).open_files(&files)?;
     let commented = compiler.file_descriptor_set();
     tonic_prost_build::configure().compile_fds(commented.clone())?;
 

@@ -40,7 +40,7 @@ up() {
     in_cluster delete job migrate --namespace "$namespace" --ignore-not-found
     in_cluster apply --kustomize "$overlay"
     # The same tag with another content is not noticed.
-    in_cluster rollout restart --namespace "$namespace" deployment,statefulset
+    in_cluster rollout restart --namespace "$namespace" --selector app.kubernetes.io/name=ledgerflux deployment,statefulset
     for workload in $(in_cluster get deployment,statefulset --namespace "$namespace" --output name); do
         in_cluster rollout status --namespace "$namespace" --timeout 15m "$workload"
     done

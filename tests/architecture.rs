@@ -74,11 +74,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .current_dir(root())
         .output()
         .expect("cargo can be started");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let of_package = |package: &Value| {
@@ -89,10 +85,7 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
             .collect()
     };
     let packages = metadata["packages"].as_array().unwrap();
-    packages
-        .iter()
-        .map(|package| (text(&package["name"]), of_package(package)))
-        .collect()
+    packages.iter().map(|package| (text(&package["name"]), of_package(package))).collect()
 }
 
 /// One line of a source file, with what is needed to judge it.
@@ -113,17 +106,10 @@ impl Line {
 /// Every Rust file that people write, relative to the root.
 fn rust_files() -> Vec<PathBuf> {
     let mut files = Vec::new();
-    let mut directories: Vec<PathBuf> = [
-        "crates",
-        "services",
-        "gateway",
-        "migrations",
-        "proto",
-        "clients",
-        "tests",
-    ]
-    .map(PathBuf::from)
-    .to_vec();
+    let mut directories: Vec<PathBuf> =
+        ["crates", "services", "gateway", "migrations", "proto", "clients", "tests"]
+            .map(PathBuf::from)
+            .to_vec();
     while let Some(directory) = directories.pop() {
         for entry in std::fs::read_dir(root().join(&directory)).unwrap() {
             let entry = entry.unwrap();
@@ -137,11 +123,7 @@ fn rust_files() -> Vec<PathBuf> {
             }
         }
     }
-    assert!(
-        files.len() > 50,
-        "only {} Rust files were found, so this looks at the wrong place",
-        files.len()
-    );
+    assert!(files.len() > 50, "only {} Rust files were found, so this looks at the wrong place", files.len());
     files.sort();
     files
 }
@@ -169,13 +151,7 @@ fn lines_of(file: &Path, text: &str) -> Vec<Line> {
         let is_test = is_test_file || place != Place::Product;
         if !code.trim().is_empty() {
             let file = file.to_path_buf();
-            lines.push(Line {
-                file,
-                number: index + 1,
-                code: code.clone(),
-                previous,
-                is_test,
-            });
+            lines.push(Line { file, number: index + 1, code: code.clone(), previous, is_test });
             previous = code;
         }
         place = match place {
@@ -192,9 +168,7 @@ fn product_lines() -> Vec<Line> {
     let this = Path::new("tests/architecture.rs");
     let files = rust_files().into_iter().filter(|file| file != this);
     let lines = files.flat_map(|file| lines_of(&file, &std::fs::read_to_string(root().join(&file)).unwrap()));
-    lines
-        .filter(|line| !line.is_test && !line.file.starts_with("crates/testkit"))
-        .collect()
+    lines.filter(|line| !line.is_test && !line.file.starts_with("crates/testkit")).collect()
 }
 
 #[track_caller]
@@ -216,16 +190,10 @@ fn packages_depend_only_in_the_agreed_direction() {
     let dependencies = dependencies();
     let ours: BTreeSet<String> = dependencies.keys().cloned().collect();
     let known: BTreeSet<String> = MAY_DEPEND_ON.iter().map(|(name, _)| (*name).to_owned()).collect();
-    assert_eq!(
-        ours, known,
-        "a package was added or removed: say here what it may depend on"
-    );
+    assert_eq!(ours, known, "a package was added or removed: say here what it may depend on");
     for (package, allowed) in MAY_DEPEND_ON {
         let used: BTreeSet<String> = dependencies[package].intersection(&ours).cloned().collect();
-        assert_none(
-            used.difference(&words(allowed)).cloned(),
-            &format!("{package} must not depend on:"),
-        );
+        assert_none(used.difference(&words(allowed)).cloned(), &format!("{package} must not depend on:"));
     }
 }
 
@@ -234,10 +202,7 @@ fn concerns_stay_with_their_owner() {
     for (package, used) in dependencies() {
         for (foreign, owners) in OWNED_CRATES {
             let allowed = words(owners).contains(&package) || !used.contains(foreign);
-            assert!(
-                allowed,
-                "{package} depends on {foreign}, which belongs to: {owners}"
-            );
+            assert!(allowed, "{package} depends on {foreign}, which belongs to: {owners}");
         }
     }
 }
@@ -246,28 +211,18 @@ fn concerns_stay_with_their_owner() {
 fn the_core_has_no_input_output_tasks_or_wire_formats() {
     let dependencies = dependencies();
     for package in ["domain", "venues"] {
-        let found: Vec<String> = words(NOT_IN_THE_CORE)
-            .intersection(&dependencies[package])
-            .cloned()
-            .collect();
+        let found: Vec<String> =
+            words(NOT_IN_THE_CORE).intersection(&dependencies[package]).cloned().collect();
         assert_none(found, &format!("{package} is pure and must not depend on:"));
     }
 }
 
 #[test]
 fn files_are_short_and_named_by_their_job() {
-    let too_long = |file: &PathBuf| {
-        std::fs::read_to_string(root().join(file))
-            .unwrap()
-            .lines()
-            .count()
-            > LINES_MAX
-    };
+    let too_long =
+        |file: &PathBuf| std::fs::read_to_string(root().join(file)).unwrap().lines().count() > LINES_MAX;
     let display = |file: PathBuf| file.display().to_string();
-    assert_none(
-        rust_files().into_iter().filter(too_long).map(display),
-        "files of more than 500 lines:",
-    );
+    assert_none(rust_files().into_iter().filter(too_long).map(display), "files of more than 500 lines:");
     let is_mod_rs = |file: &PathBuf| file.ends_with("mod.rs");
     assert_none(
         rust_files().into_iter().filter(is_mod_rs).map(display),
@@ -275,15 +230,9 @@ fn files_are_short_and_named_by_their_job() {
     );
     let is_grab_bag = |file: &PathBuf| {
         let name = file.with_extension("");
-        name.iter().any(|part| {
-            part.to_str()
-                .is_some_and(|part| words(GRAB_BAG_NAMES).contains(part))
-        })
+        name.iter().any(|part| part.to_str().is_some_and(|part| words(GRAB_BAG_NAMES).contains(part)))
     };
-    assert_none(
-        rust_files().into_iter().filter(is_grab_bag).map(display),
-        "name a module by its job:",
-    );
+    assert_none(rust_files().into_iter().filter(is_grab_bag).map(display), "name a module by its job:");
 }
 
 #[test]
@@ -312,24 +261,15 @@ fn tasks_have_an_owner() {
 
 /// `AbortOnDropHandle::new(tokio::spawn(…))` owns its task; rustfmt may put the two on neighbouring lines.
 fn is_orphan_task(line: &Line) -> bool {
-    let spawns = ["tokio::spawn(", "task::spawn("]
-        .iter()
-        .any(|call| line.code.contains(call));
-    spawns
-        && ![&line.code, &line.previous]
-            .iter()
-            .any(|code| code.contains("AbortOnDrop"))
+    let spawns = ["tokio::spawn(", "task::spawn("].iter().any(|call| line.code.contains(call));
+    spawns && ![&line.code, &line.previous].iter().any(|code| code.contains("AbortOnDrop"))
 }
 
 #[test]
 fn numbers_of_the_market_are_exact() {
-    let floats = product_lines()
-        .into_iter()
-        .filter(|line| holds_market_number_in_float(&line.code));
+    let floats = product_lines().into_iter().filter(|line| holds_market_number_in_float(&line.code));
     assert_none(floats.map(|line| line.place()), "a price or a size is a Decimal:");
-    let rounding = product_lines()
-        .into_iter()
-        .filter(|line| contains_any(&line.code, ROUNDING));
+    let rounding = product_lines().into_iter().filter(|line| contains_any(&line.code, ROUNDING));
     assert_none(
         rounding.map(|line| line.place()),
         "these round without saying so; use `domain::parse_number`:",
@@ -338,14 +278,9 @@ fn numbers_of_the_market_are_exact() {
 
 /// Whether a field, argument or binding with the name of a market number is declared as a float.
 fn holds_market_number_in_float(code: &str) -> bool {
-    let declarations = ["f64", "f32"]
-        .iter()
-        .flat_map(|float| code.match_indices(float))
-        .filter_map(|(position, _)| {
-            let before = code[..position]
-                .trim_end_matches("Option<")
-                .trim_end_matches('&')
-                .trim_end();
+    let declarations =
+        ["f64", "f32"].iter().flat_map(|float| code.match_indices(float)).filter_map(|(position, _)| {
+            let before = code[..position].trim_end_matches("Option<").trim_end_matches('&').trim_end();
             let name = before
                 .strip_suffix(':')?
                 .rsplit(|letter: char| !letter.is_alphanumeric() && letter != '_')
@@ -366,35 +301,21 @@ fn the_rules_see() {
     let first = |text: &str| judge(text).remove(0);
     assert!(is_unbounded(&first("let (a, b) = mpsc::unbounded_channel();")));
     assert!(is_orphan_task(&first("    tokio::spawn(async {});")));
-    assert!(!is_orphan_task(&first(
-        "    let task = AbortOnDropHandle::new(tokio::spawn(async {}));"
-    )));
+    assert!(!is_orphan_task(&first("    let task = AbortOnDropHandle::new(tokio::spawn(async {}));")));
     assert!(!is_orphan_task(
         &judge("let task = AbortOnDropHandle::new(\n    tokio::spawn(async {}),\n);").remove(1)
     ));
-    for code in [
-        "price: f64,",
-        "pub best_bid: Option<f64>,",
-        "fn add(size: &f32)",
-        "let px: f64 = 1.0;",
-    ] {
+    for code in ["price: f64,", "pub best_bid: Option<f64>,", "fn add(size: &f32)", "let px: f64 = 1.0;"] {
         assert!(holds_market_number_in_float(code), "{code}");
     }
-    for code in [
-        "latency_seconds: f64,",
-        "size_bytes: f64,",
-        "price: Decimal,",
-        "backlog as f64",
-        "openness: f64",
-    ] {
+    for code in
+        ["latency_seconds: f64,", "size_bytes: f64,", "price: Decimal,", "backlog as f64", "openness: f64"]
+    {
         assert!(!holds_market_number_in_float(code), "{code}");
     }
     let text = "a();\n#[cfg(test)]\nmod tests {\n    b();\n}\nc(); // d()\n#[cfg(test)]\nmod more;\ne();\n";
-    let seen: Vec<String> = judge(text)
-        .into_iter()
-        .filter(|line| !line.is_test)
-        .map(|line| line.code)
-        .collect();
+    let seen: Vec<String> =
+        judge(text).into_iter().filter(|line| !line.is_test).map(|line| line.code).collect();
     assert_eq!(seen, ["a();", "c(); ", "e();"]);
     assert!(lines_of(Path::new("crates/bus/tests/suite.rs"), "x();")[0].is_test);
 }

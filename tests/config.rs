@@ -52,7 +52,8 @@ async fn every_problem_is_told_at_once() {
 async fn flags_win_over_the_environment_and_that_over_the_file() {
     let scratch = Scratch::new();
     let file = scratch.join("good.toml");
-    std::fs::write(&file, "[telemetry]\nlog = \"warn\"\n[bus]\nshards = 2\n[data]\ndir = \"from-file\"\n").unwrap();
+    std::fs::write(&file, "[telemetry]\nlog = \"warn\"\n[bus]\nshards = 2\n[data]\ndir = \"from-file\"\n")
+        .unwrap();
     let mut process = ledgerflux()
         .args(["config", "print", "--data-dir", "from-flag", "--config"])
         .arg(&file)

@@ -10,7 +10,7 @@ use futures::{SinkExt as _, StreamExt as _};
 use proto::v1::{
     CandleInterval, GetLatestPriceRequest, GetPipelineStatusRequest, ListCandlesRequest, ListProductsRequest,
     ListTicksRequest, SubscribeRequest, market_data_service_client::MarketDataServiceClient,
-    streaming_service_client::StreamingServiceClient, subscribe_response::Payload,
+    streaming_service_client::StreamingServiceClient, subscribe_response::Message as Sent,
 };
 use serde_json::{Value, json};
 use support::{SOON, START, http_get, ledgerflux};
@@ -19,16 +19,19 @@ use tokio_tungstenite::tungstenite::Message;
 
 async fn demo(data: &Scratch) -> Process {
     let mut demo = ledgerflux()
-        .args(["demo", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+        .args([
+            "demo",
+            "--listen",
+            "127.0.0.1:0",
+            "--grpc-listen",
+            "127.0.0.1:0",
+            "--ops-listen",
+            "127.0.0.1:0",
+        ])
         .args(["--print-addresses", "--data-dir"])
         .arg(data.path())
         .spawn();
-    let ops = demo.address("ops", START).await;
-    eventually(SOON, || async {
-        let (status, body) = http_get(&ops, "/ready").await;
-        if status == 200 { Ok(()) } else { Err(body) }
-    })
-    .await;
+    support::ready(&demo.address("ops", START).await).await;
     demo
 }
 
@@ -40,7 +43,10 @@ async fn a_stranger_looks_around_stops_it_and_starts_it_again() {
     let grpc = first.address("grpc", START).await;
     let ops = first.address("ops", START).await;
 
-    assert!(first.stderr().contains("simulated") || first.stdout().contains("simulated"), "it says what it is");
+    assert!(
+        first.stderr().contains("simulated") || first.stdout().contains("simulated"),
+        "it says what it is"
+    );
     the_page_and_the_operations_endpoints(&gateway, &ops).await;
     reflection_names_the_services(&grpc, &["ledgerflux.v1.MarketDataService"]).await;
     reflection_names_the_services(
@@ -53,6 +59,7 @@ async fn a_stranger_looks_around_stops_it_and_starts_it_again() {
     }
     the_stream_moves(&gateway).await;
     the_web_socket_moves(&gateway).await;
+    every_role_counts(&ops).await;
 
     let stopping = Instant::now();
     first.signal(Signal::INT);
@@ -78,12 +85,15 @@ async fn the_page_and_the_operations_endpoints(gateway: &str, ops: &str) {
             assert_eq!(status, 200, "{address}{path}: {body}");
         }
     }
+    assert_eq!(http_get(ops, "/no-such-page").await.0, 404);
+}
+
+async fn every_role_counts(ops: &str) {
     let (status, metrics) = http_get(ops, "/metrics").await;
     assert_eq!(status, 200);
-    for role in ["ingestor", "normalizer", "snapshotter", "gateway"] {
+    for role in ["ingestor", "normalizer", "snapshotter", "query", "gateway", "store", "bus", "live"] {
         assert!(metrics.contains(&format!("ledgerflux_{role}_")), "no metric of the {role}");
     }
-    assert_eq!(http_get(ops, "/no-such-page").await.0, 404);
 }
 
 async fn reflection_names_the_services(address: &str, names: &[&str]) {
@@ -91,7 +101,8 @@ async fn reflection_names_the_services(address: &str, names: &[&str]) {
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
         server_reflection_request::MessageRequest, server_reflection_response::MessageResponse,
     };
-    let mut client = ServerReflectionClient::connect(format!("http://{address}")).await.unwrap();
+    let endpoint = tonic::transport::Endpoint::from_shared(format!("http://{address}")).unwrap();
+    let mut client = ServerReflectionClient::new(endpoint.connect().await.unwrap());
     let request = ServerReflectionRequest {
         host: String::new(),
         message_request: Some(MessageRequest::ListServices(String::new())),
@@ -109,13 +120,19 @@ async fn reflection_names_the_services(address: &str, names: &[&str]) {
 async fn prices_and_history(address: &str) {
     let mut client = MarketDataServiceClient::connect(format!("http://{address}")).await.unwrap();
     let product = "BTC-USD".to_owned();
-    let latest = client
-        .get_latest_price(GetLatestPriceRequest { product: product.clone(), ..Default::default() })
-        .await
-        .unwrap()
-        .into_inner()
-        .latest_price
-        .unwrap();
+    // The first tick may be a moment away; a candle is there as soon as one is stored.
+    let latest = eventually(SOON, || async {
+        let mut client = client.clone();
+        let request = ListCandlesRequest {
+            product: product.clone(),
+            interval: CandleInterval::OneMinute.into(),
+            ..Default::default()
+        };
+        client.list_candles(request).await.ok().filter(|response| !response.get_ref().candles.is_empty())?;
+        let request = GetLatestPriceRequest { product: product.clone(), ..Default::default() };
+        client.get_latest_price(request).await.ok()?.into_inner().latest_price
+    })
+    .await;
     let price = domain::parse_number(&latest.last_trade.unwrap().price).unwrap();
     let bid = domain::parse_number(&latest.best_bid.unwrap().price).unwrap();
     let ask = domain::parse_number(&latest.best_ask.unwrap().price).unwrap();
@@ -159,7 +176,7 @@ async fn the_stream_moves(gateway: &str) {
     let mut sequences = Vec::new();
     while sequences.len() < 5 {
         let response = tokio::time::timeout(SOON, stream.next()).await.unwrap().unwrap().unwrap();
-        if let Some(Payload::Tick(update)) = response.payload {
+        if let Some(Sent::Tick(update)) = response.message {
             sequences.push(update.tick.unwrap().sequence.unwrap());
         }
     }
@@ -214,7 +231,15 @@ async fn a_second_process_on_the_same_data_is_told_who_holds_it() {
     let data = Scratch::new();
     let mut first = demo(&data).await;
     let mut second = ledgerflux()
-        .args(["demo", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+        .args([
+            "demo",
+            "--listen",
+            "127.0.0.1:0",
+            "--grpc-listen",
+            "127.0.0.1:0",
+            "--ops-listen",
+            "127.0.0.1:0",
+        ])
         .arg("--data-dir")
         .arg(data.path())
         .spawn();

@@ -22,29 +22,21 @@ fn every_series_is_declared_by_a_crate() {
     for file in files(&root().join("observability"), &["json", "yml", "yaml"]) {
         for name in series(&read(&file)) {
             used += 1;
-            let base = HISTOGRAM_SUFFIXES
-                .iter()
-                .find_map(|suffix| name.strip_suffix(suffix))
-                .unwrap_or(&name);
+            let base =
+                HISTOGRAM_SUFFIXES.iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(&name);
             if !declared.contains(&name) && !declared.contains(base) {
                 unknown.push(format!("{}: {name}", shown(&file)));
             }
         }
     }
     assert!(used > 0, "nothing under observability/ names a series");
-    assert!(
-        unknown.is_empty(),
-        "series that no metrics.rs declares:\n  {}",
-        unknown.join("\n  ")
-    );
+    assert!(unknown.is_empty(), "series that no metrics.rs declares:\n  {}", unknown.join("\n  "));
 }
 
 #[test]
 fn every_table_is_created_by_a_migration() {
-    let migrations: String = files(&root().join("migrations/src"), &["rs"])
-        .iter()
-        .map(|file| read(file))
-        .collect();
+    let migrations: String =
+        files(&root().join("migrations/src"), &["rs"]).iter().map(|file| read(file)).collect();
     let created: BTreeSet<&str> = migrations.split(|c: char| !is_word(c)).collect();
     let mut used = 0;
     let mut unknown = Vec::new();
@@ -57,20 +49,14 @@ fn every_table_is_created_by_a_migration() {
         }
     }
     assert!(used > 0, "no dashboard reads a table");
-    assert!(
-        unknown.is_empty(),
-        "tables that no migration creates:\n  {}",
-        unknown.join("\n  ")
-    );
+    assert!(unknown.is_empty(), "tables that no migration creates:\n  {}", unknown.join("\n  "));
 }
 
 #[test]
 fn every_data_source_is_provisioned() {
     let provisioned = read(&root().join("observability/grafana/provisioning/datasources/ledgerflux.yaml"));
-    let uids: BTreeSet<&str> = provisioned
-        .lines()
-        .filter_map(|line| line.trim().strip_prefix("uid: "))
-        .collect();
+    let uids: BTreeSet<&str> =
+        provisioned.lines().filter_map(|line| line.trim().strip_prefix("uid: ")).collect();
     for (file, dashboard) in dashboards() {
         let mut named = BTreeSet::new();
         visit(&dashboard, &mut |key, value| {
@@ -94,46 +80,22 @@ fn the_dashboards_are_the_designed_ones_and_well_formed() {
     let mut titles = BTreeSet::new();
     let mut uids = BTreeSet::new();
     for (file, dashboard) in dashboards() {
-        titles.insert(
-            dashboard["title"]
-                .as_str()
-                .expect("a dashboard has a title")
-                .to_owned(),
-        );
+        titles.insert(dashboard["title"].as_str().expect("a dashboard has a title").to_owned());
         assert!(
-            uids.insert(
-                dashboard["uid"]
-                    .as_str()
-                    .expect("a dashboard has a uid")
-                    .to_owned()
-            ),
+            uids.insert(dashboard["uid"].as_str().expect("a dashboard has a uid").to_owned()),
             "{}: its uid is taken",
             shown(&file)
         );
         let panels = dashboard["panels"].as_array().expect("a dashboard has panels");
-        let ids: BTreeSet<u64> = panels
-            .iter()
-            .map(|panel| panel["id"].as_u64().expect("a panel has an id"))
-            .collect();
-        assert_eq!(
-            ids.len(),
-            panels.len(),
-            "{}: two panels share an id",
-            shown(&file)
-        );
+        let ids: BTreeSet<u64> =
+            panels.iter().map(|panel| panel["id"].as_u64().expect("a panel has an id")).collect();
+        assert_eq!(ids.len(), panels.len(), "{}: two panels share an id", shown(&file));
         for panel in panels.iter().filter(|panel| panel["type"] != "row") {
             let title = panel["title"].as_str().unwrap_or_default();
             assert!(!title.is_empty(), "{}: a panel has no title", shown(&file));
+            assert!(panel["description"].is_string(), "{}: {title} does not say what it shows", shown(&file));
             assert!(
-                panel["description"].is_string(),
-                "{}: {title} does not say what it shows",
-                shown(&file)
-            );
-            assert!(
-                !panel["targets"]
-                    .as_array()
-                    .expect("a panel has targets")
-                    .is_empty(),
+                !panel["targets"].as_array().expect("a panel has targets").is_empty(),
                 "{}: {title} asks for nothing",
                 shown(&file)
             );
@@ -146,27 +108,15 @@ fn the_dashboards_are_the_designed_ones_and_well_formed() {
 fn the_extraction_finds_what_it_must() {
     assert_eq!(
         series("sum(rate(ledgerflux_query_requests_total[5m])) / ledgerflux_up{x=\"ledgerflux-database\"}"),
-        [
-            "ledgerflux_query_requests_total".to_owned(),
-            "ledgerflux_up".to_owned()
-        ]
-        .into()
+        ["ledgerflux_query_requests_total".to_owned(), "ledgerflux_up".to_owned()].into()
     );
     assert_eq!(
         tables(
             "WITH recent AS (SELECT * FROM tick_history) SELECT * FROM recent JOIN snapshots s ON true, LATERAL (SELECT 1 FROM gaps) g"
         ),
-        [
-            "tick_history".to_owned(),
-            "snapshots".to_owned(),
-            "gaps".to_owned()
-        ]
-        .into()
+        ["tick_history".to_owned(), "snapshots".to_owned(), "gaps".to_owned()].into()
     );
-    assert_eq!(
-        tables("SELECT extract(epoch FROM ts) FROM generate_series(1, 2)"),
-        BTreeSet::new()
-    );
+    assert_eq!(tables("SELECT extract(epoch FROM ts) FROM generate_series(1, 2)"), BTreeSet::new());
     assert_eq!(camel_case("price_stats_1min"), "PriceStats1min");
 }
 
@@ -183,16 +133,11 @@ fn declared_series() -> BTreeSet<String> {
 /// What stands between the quotes of Rust code, one literal a line; comments are left out, as they declare nothing.
 fn literals(code: &str) -> String {
     let code = code.lines().filter(|line| !line.trim_start().starts_with("//"));
-    code.flat_map(|line| line.split('"').skip(1).step_by(2))
-        .collect::<Vec<_>>()
-        .join("\n")
+    code.flat_map(|line| line.split('"').skip(1).step_by(2)).collect::<Vec<_>>().join("\n")
 }
 
 fn series(text: &str) -> BTreeSet<String> {
-    text.split(|c: char| !is_word(c))
-        .filter(|word| word.starts_with(PREFIX))
-        .map(str::to_owned)
-        .collect()
+    text.split(|c: char| !is_word(c)).filter(|word| word.starts_with(PREFIX)).map(str::to_owned).collect()
 }
 
 /// The SQL of panels and of variables that a database answers.
@@ -204,10 +149,9 @@ fn queries(dashboard: &Value) -> Vec<String> {
         }
     });
     for variable in dashboard["templating"]["list"].as_array().into_iter().flatten() {
-        if let (Some("grafana-postgresql-datasource"), Some(sql)) = (
-            variable["datasource"]["type"].as_str(),
-            variable["query"].as_str(),
-        ) {
+        if let (Some("grafana-postgresql-datasource"), Some(sql)) =
+            (variable["datasource"]["type"].as_str(), variable["query"].as_str())
+        {
             found.push(sql.to_owned());
         }
     }
@@ -216,17 +160,11 @@ fn queries(dashboard: &Value) -> Vec<String> {
 
 /// The names after FROM and JOIN that are not made by the query itself, nor functions, nor the FROM of `extract(… FROM …)`.
 fn tables(sql: &str) -> BTreeSet<String> {
-    let spaced = sql
-        .to_lowercase()
-        .replace('(', " ( ")
-        .replace(')', " ) ")
-        .replace(',', " , ");
+    let spaced = sql.to_lowercase().replace('(', " ( ").replace(')', " ) ").replace(',', " , ");
     let words: Vec<&str> = spaced.split_whitespace().collect();
     let at = |index: usize| words.get(index).copied().unwrap_or_default();
-    let own: BTreeSet<&str> = (0..words.len())
-        .filter(|&i| at(i + 1) == "as" && at(i + 2) == "(")
-        .map(at)
-        .collect();
+    let own: BTreeSet<&str> =
+        (0..words.len()).filter(|&i| at(i + 1) == "as" && at(i + 2) == "(").map(at).collect();
     let mut found = BTreeSet::new();
     let mut brackets = Vec::new();
     for (index, word) in words.iter().enumerate() {
@@ -252,9 +190,7 @@ fn tables(sql: &str) -> BTreeSet<String> {
 
 /// `tick_history` as the migrations write an identifier: `TickHistory`.
 fn camel_case(name: &str) -> String {
-    name.split('_')
-        .map(|part| part[..1].to_uppercase() + &part[1..])
-        .collect()
+    name.split('_').map(|part| part[..1].to_uppercase() + &part[1..]).collect()
 }
 
 fn is_word(c: char) -> bool {
@@ -294,10 +230,7 @@ fn files(folder: &Path, extensions: &[&str]) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
     for entry in entries {
         let path = entry.expect("a folder can be listed").path();
-        let name = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .unwrap_or_default();
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         if path.is_dir() && name != "target" && name != "node_modules" {
             found.extend(files(&path, extensions));
         } else if path

@@ -20,13 +20,21 @@ fn expected(file: &Path) -> Vec<support::Row> {
 /// `up` on the embedded default, fed by a recording.
 async fn up_replay(data: &Scratch, file: &Path) -> Process {
     let mut up = ledgerflux()
-        .args(["up", "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
+        .args([
+            "up",
+            "--listen",
+            "127.0.0.1:0",
+            "--grpc-listen",
+            "127.0.0.1:0",
+            "--ops-listen",
+            "127.0.0.1:0",
+        ])
         .args(["--print-addresses", "--speed", "max", "--feed"])
         .arg(format!("replay:{}", file.display()))
         .arg("--data-dir")
         .arg(data.path())
         .spawn();
-    up.address("ops", START).await;
+    support::ready(&up.address("ops", START).await).await;
     up
 }
 
@@ -38,7 +46,11 @@ fn sqlite(data: &Scratch) -> String {
 async fn stores_exactly(url: &str, expected: &[support::Row]) {
     eventually(SOON, || async {
         let rows = support::count(url, "SELECT COUNT(*) FROM tick_history").await;
-        if rows >= i64::try_from(expected.len()).unwrap() { Ok(()) } else { Err(format!("{rows} ticks stored")) }
+        if rows >= i64::try_from(expected.len()).unwrap() {
+            Ok(())
+        } else {
+            Err(format!("{rows} ticks stored"))
+        }
     })
     .await;
     assert_eq!(stored(url).await, expected);
@@ -58,12 +70,8 @@ async fn the_recorded_session_is_stored_exactly_once_on_the_embedded_default() {
     let ops = again.address("ops", START).await;
     eventually(SOON, || async {
         let (_, metrics) = support::http_get(&ops, "/metrics").await;
-        let duplicates: f64 = metrics
-            .lines()
-            .filter(|line| line.starts_with("ledgerflux_normalizer_duplicates_total"))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-            .sum();
-        if duplicates >= 107.0 { Ok(()) } else { Err(format!("{duplicates} duplicates recognised")) }
+        let duplicates = support::counted(&metrics, "ledgerflux_normalizer_duplicates_total");
+        if duplicates >= 107 { Ok(()) } else { Err(format!("{duplicates} duplicates recognised")) }
     })
     .await;
     assert!(again.terminate(SOON).await.success(), "{}", again.stderr());
@@ -135,12 +143,7 @@ impl Cluster {
 
     async fn ready(&mut self) {
         for role in &mut self.roles {
-            let ops = role.address("ops", START).await;
-            eventually(SOON, || async {
-                let (status, body) = support::http_get(&ops, "/ready").await;
-                if status == 200 { Ok(()) } else { Err(body) }
-            })
-            .await;
+            support::ready(&role.address("ops", START).await).await;
         }
     }
 
@@ -168,8 +171,8 @@ async fn the_recorded_session_is_stored_exactly_once_by_one_process_per_role() {
     let ops = cluster.roles[again].address("ops", START).await;
     eventually(SOON, || async {
         let (_, metrics) = support::http_get(&ops, "/metrics").await;
-        let sent = metrics.lines().any(|line| line.starts_with("ledgerflux_ingestor_ticks_total") && line.ends_with(" 107"));
-        if sent { Ok(()) } else { Err("the second ingestor has not sent everything".to_owned()) }
+        let sent = support::counted(&metrics, "ledgerflux_ingestor_ticks_total");
+        if sent == 107 { Ok(()) } else { Err(format!("the second ingestor has sent {sent} ticks")) }
     })
     .await;
     assert_eq!(stored(&cluster.database).await, expected, "replaying the session again adds nothing");

@@ -1,5 +1,6 @@
 //! What the end-to-end tests share: recordings as the truth, and what a database holds.
-#![allow(dead_code, reason = "each test uses its part")]
+#![allow(dead_code, unreachable_pub, reason = "each test program includes this file and uses its part")]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::{
     io::{BufRead as _, BufReader, Read},
@@ -95,7 +96,8 @@ pub async fn stored(url: &str) -> Vec<Row> {
         .iter()
         .map(|row| {
             let number = |column: &str| parse_number(row.get::<String, _>(column).as_str()).unwrap();
-            let optional = |column: &str| row.get::<Option<String>, _>(column).map(|text| parse_number(&text).unwrap());
+            let optional =
+                |column: &str| row.get::<Option<String>, _>(column).map(|text| parse_number(&text).unwrap());
             Row {
                 product: row.get("product"),
                 sequence: row.get("sequence"),
@@ -136,4 +138,23 @@ pub async fn http_get(address: &str, path: &str) -> (u16, String) {
     let status = response.split(' ').nth(1).and_then(|status| status.parse().ok()).unwrap_or(0);
     let body = response.split_once("\r\n\r\n").map(|(_, body)| body.to_owned()).unwrap_or_default();
     (status, body)
+}
+
+/// The sum of a counter over its labels; 0 while there is none.
+pub fn counted(metrics: &str, name: &str) -> u64 {
+    let of = |line: &str| {
+        let value =
+            line.strip_prefix(name).filter(|rest| rest.starts_with(['{', ' ']))?.rsplit(' ').next()?;
+        value.parse::<u64>().ok()
+    };
+    metrics.lines().filter_map(of).sum()
+}
+
+/// Waits until the process behind these operations endpoints can do its job.
+pub async fn ready(ops: &str) {
+    testkit::eventually(START, || async {
+        let (status, body) = http_get(ops, "/ready").await;
+        if status == 200 { Ok(()) } else { Err(body) }
+    })
+    .await;
 }

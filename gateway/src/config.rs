@@ -63,18 +63,6 @@ pub enum FeedLabel {
 }
 
 impl FeedLabel {
-    /// From what `feed.source` says: `live`, `simulated`, `replay:FILE` or an address.
-    pub fn from_source(source: &str) -> Self {
-        match source {
-            "live" => Self::Live,
-            "simulated" => Self::Simulated,
-            _ => match source.strip_prefix("replay:") {
-                Some(path) => Self::Replay { file: path.rsplit(['/', '\\']).next().unwrap_or(path).to_owned() },
-                None => Self::Other,
-            },
-        }
-    }
-
     /// `live`, `simulated`, `replay` or `other`.
     pub fn as_str(&self) -> &'static str {
         match self {
@@ -119,7 +107,10 @@ impl Config {
             feed_label: FeedLabel::default(),
         };
         if config.idle_timeout <= config.ping_interval {
-            reader.conflict("idle_timeout", "must be longer than gateway.ping_interval, or no client could answer in time");
+            reader.conflict(
+                "idle_timeout",
+                "must be longer than gateway.ping_interval, or no client could answer in time",
+            );
         }
         config
     }
@@ -163,16 +154,6 @@ fn query_address(text: &str) -> Result<Uri, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_label_names_the_file_and_not_its_folder() {
-        let file = |name: &str| FeedLabel::Replay { file: name.into() };
-        assert_eq!(FeedLabel::from_source("replay:/srv/data/a.jsonl.gz"), file("a.jsonl.gz"));
-        assert_eq!(FeedLabel::from_source("replay:a.jsonl"), file("a.jsonl"));
-        assert_eq!(FeedLabel::from_source("live").as_str(), "live");
-        assert_eq!(FeedLabel::from_source("simulated").as_str(), "simulated");
-        assert_eq!(FeedLabel::from_source("ws://127.0.0.1:1/").as_str(), "other");
-    }
 
     #[test]
     fn an_address_needs_a_scheme() {

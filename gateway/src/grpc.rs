@@ -67,7 +67,11 @@ fn cors() -> CorsLayer {
         .allow_origin(Any)
         .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
         .allow_headers(
-            allowed.into_iter().map(HeaderName::from_static).chain([header::CONTENT_TYPE, header::AUTHORIZATION]).collect::<Vec<_>>(),
+            allowed
+                .into_iter()
+                .map(HeaderName::from_static)
+                .chain([header::CONTENT_TYPE, header::AUTHORIZATION])
+                .collect::<Vec<_>>(),
         )
         .expose_headers(exposed.map(HeaderName::from_static))
         .max_age(std::time::Duration::from_secs(3_600))

@@ -11,6 +11,7 @@ mod grpc;
 pub mod metrics;
 mod page;
 mod serve;
+mod status;
 mod status_pages;
 mod ws;
 

@@ -24,11 +24,23 @@ pub const FORWARDED: &str = "ledgerflux_gateway_forwarded_total";
 /// Tells the recorder what the metrics mean.
 pub fn describe() {
     describe_gauge!(CLIENTS, Unit::Count, "Clients that are connected, by transport");
-    describe_counter!(CLIENTS_REFUSED, Unit::Count, "Clients turned away because there are too many, by transport");
+    describe_counter!(
+        CLIENTS_REFUSED,
+        Unit::Count,
+        "Clients turned away because there are too many, by transport"
+    );
     describe_counter!(SENT, Unit::Count, "Ticks, snapshots and events sent to clients, by transport");
     describe_counter!(SKIPPED, Unit::Count, "Ticks conflated away for slow clients, by transport");
-    describe_counter!(RATE_LIMITED, Unit::Count, "Times that a client's token bucket ran empty, by transport");
-    describe_histogram!(LAG, Unit::Seconds, "From the arrival of a tick at the ingestor to its write to a client");
+    describe_counter!(
+        RATE_LIMITED,
+        Unit::Count,
+        "Times that a client's token bucket ran empty, by transport"
+    );
+    describe_histogram!(
+        LAG,
+        Unit::Seconds,
+        "From the arrival of a tick at the ingestor to its write to a client"
+    );
     describe_counter!(ERRORS, Unit::Count, "Errors told to clients, by code");
     describe_counter!(CLOSED, Unit::Count, "WebSocket connections that ended, by reason");
     describe_counter!(FORWARDED, Unit::Count, "Calls forwarded to query, by outcome");

@@ -17,7 +17,10 @@ const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; st
 
 /// Everything that no other route serves: the files of the page, or an error in the language of the caller.
 pub(crate) async fn fallback(request: Request) -> Response {
-    let asked_as = request.headers().get(header::CONTENT_TYPE).filter(|kind| kind.as_bytes().starts_with(b"application/grpc"));
+    let asked_as = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .filter(|kind| kind.as_bytes().starts_with(b"application/grpc"));
     if let Some(content_type) = asked_as {
         return unknown_method(content_type.clone(), request.uri().path());
     }
@@ -92,7 +95,8 @@ mod tests {
             assert!(!html.contains(forbidden), "{forbidden}");
         }
         let script = String::from_utf8(Files::get("app.js").unwrap().data.into_owned()).unwrap();
-        for forbidden in ["innerHTML", "insertAdjacentHTML", "eval(", "http://", "https://", "document.write"] {
+        for forbidden in ["innerHTML", "insertAdjacentHTML", "eval(", "http://", "https://", "document.write"]
+        {
             assert!(!script.contains(forbidden), "{forbidden}");
         }
     }

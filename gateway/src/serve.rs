@@ -17,8 +17,7 @@ use tracing::info;
 use crate::{
     Config,
     clients::Places,
-    grpc,
-    page,
+    grpc, page, status,
     status_pages::{self, Facts},
     ws::{self, Sessions},
 };
@@ -44,18 +43,25 @@ pub async fn run(config: Config, listener: TcpListener, bus: Bus, ctx: RoleConte
     let caught_up = ctx.latch("live");
     caught_up.set_waiting("following the tick stream to its end");
     let config = Arc::new(config);
-    let feed = LiveFeed::start(bus, config.live.clone());
+    let feed = LiveFeed::start(bus.clone(), config.live.clone());
     let tracker = TaskTracker::new();
     let router = router(&config, &feed, &tracker, &ctx)?;
-    let limits =
-        Limits { connections_max: config.connections_max, drain_deadline: DRAIN_DEADLINE, ..Limits::default() };
+    let limits = Limits {
+        connections_max: config.connections_max,
+        drain_deadline: DRAIN_DEADLINE,
+        ..Limits::default()
+    };
     let watch = async {
         if ctx.shutdown.run_until(feed.caught_up()).await.is_some() {
             caught_up.set_ready();
             info!("ready");
         }
     };
-    tokio::join!(serve(listener, router, limits, ctx.shutdown.clone()), watch);
+    tokio::join!(
+        serve(listener, router, limits, ctx.shutdown.clone()),
+        status::publish(bus, feed.clone(), ctx.clone()),
+        watch,
+    );
     // The server accepts no one any more; the WebSocket clients have been told and are taking their leave.
     tracker.close();
     drain_step("websocket clients", DRAIN_DEADLINE, tracker.wait()).await;

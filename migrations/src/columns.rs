@@ -17,9 +17,7 @@ impl Dialect {
         match manager.get_database_backend() {
             DbBackend::Postgres => Ok(Self::PostgreSql),
             DbBackend::Sqlite => Ok(Self::Sqlite),
-            other => Err(DbErr::Migration(format!(
-                "{other:?} is not supported, use PostgreSQL or SQLite"
-            ))),
+            other => Err(DbErr::Migration(format!("{other:?} is not supported, use PostgreSQL or SQLite"))),
         }
     }
 
@@ -57,12 +55,12 @@ impl Dialect {
     pub(crate) fn mean(self, column: &'static str, sum: &'static str) -> ColumnDef {
         let mut definition = ColumnDef::new(column);
         match self {
-            Self::PostgreSql => definition
-                .custom("numeric")
-                .extra(format!("GENERATED ALWAYS AS ({sum} / tick_count) STORED")),
-            Self::Sqlite => definition.custom("real").extra(format!(
-                "GENERATED ALWAYS AS (CAST({sum} AS REAL) / tick_count) VIRTUAL"
-            )),
+            Self::PostgreSql => {
+                definition.custom("numeric").extra(format!("GENERATED ALWAYS AS ({sum} / tick_count) STORED"))
+            }
+            Self::Sqlite => definition
+                .custom("real")
+                .extra(format!("GENERATED ALWAYS AS (CAST({sum} AS REAL) / tick_count) VIRTUAL")),
         };
         definition
     }

@@ -27,8 +27,7 @@ impl MigrationTrait for Migration {
         match dialect {
             Dialect::PostgreSql => {
                 let table = table(dialect).to_string(PostgresQueryBuilder);
-                db.execute_unprepared(&format!("{table} PARTITION BY RANGE (ts_event)"))
-                    .await?;
+                db.execute_unprepared(&format!("{table} PARTITION BY RANGE (ts_event)")).await?;
                 // The writer makes a partition for each day before it writes to it; this one takes what cannot be placed.
                 db.execute_unprepared("CREATE TABLE tick_history_default PARTITION OF tick_history DEFAULT")
                     .await?;
@@ -46,9 +45,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("tick_history").take())
-            .await
+        manager.drop_table(Table::drop().table("tick_history").take()).await
     }
 }
 
@@ -64,12 +61,7 @@ fn table(dialect: Dialect) -> TableCreateStatement {
         .col(id)
         .col(dialect.name("venue").not_null().default("coinbase"))
         .col(dialect.name("product").not_null())
-        .col(
-            dialect
-                .time("timestamp")
-                .not_null()
-                .default(Expr::current_timestamp()),
-        )
+        .col(dialect.time("timestamp").not_null().default(Expr::current_timestamp()))
         .col(ColumnDef::new("run").big_integer().not_null().default(0))
         .col(ColumnDef::new("sequence").big_integer())
         .col(dialect.number("price"))

@@ -18,14 +18,7 @@ impl MigrationTrait for Migration {
             .col(dialect.name("product").not_null())
             .col(dialect.time("time_bucket").not_null())
             .col(ColumnDef::new("tick_count").big_integer().not_null());
-        for number in [
-            "sum_price",
-            "min_price",
-            "max_price",
-            "open_price",
-            "close_price",
-            "sum_volume",
-        ] {
+        for number in ["sum_price", "min_price", "max_price", "open_price", "close_price", "sum_volume"] {
             table.col(dialect.number(number).not_null());
         }
         // Where the first and the last trade stand in history, so that a late one is put where it belongs.
@@ -51,8 +44,6 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("price_stats_1min").take())
-            .await
+        manager.drop_table(Table::drop().table("price_stats_1min").take()).await
     }
 }

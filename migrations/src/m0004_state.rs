@@ -48,11 +48,7 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("snapshots").take())
-            .await?;
-        manager
-            .drop_table(Table::drop().table("latest_prices").take())
-            .await
+        manager.drop_table(Table::drop().table("snapshots").take()).await?;
+        manager.drop_table(Table::drop().table("latest_prices").take()).await
     }
 }

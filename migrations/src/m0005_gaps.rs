@@ -23,12 +23,7 @@ impl MigrationTrait for Migration {
             .col(ColumnDef::new("detected_at").big_integer().not_null())
             .col(ColumnDef::new("cause").text().not_null())
             .col(ColumnDef::new("state").text().not_null())
-            .col(
-                ColumnDef::new("repaired_count")
-                    .big_integer()
-                    .not_null()
-                    .default(0),
-            )
+            .col(ColumnDef::new("repaired_count").big_integer().not_null().default(0))
             .primary_key(
                 Index::create()
                     .col("venue")

@@ -43,10 +43,7 @@ pub async fn migrate(url: &str) -> Result<Vec<String>, MigrateError> {
     let keeper = connect(url).await?;
     let guard = keeper.begin().await.map_err(MigrateError::Lock)?;
     let lock = format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})");
-    guard
-        .execute_unprepared(&lock)
-        .await
-        .map_err(MigrateError::Lock)?;
+    guard.execute_unprepared(&lock).await.map_err(MigrateError::Lock)?;
     let applied = apply(&db).await?;
     guard.commit().await.map_err(MigrateError::Lock)?;
     Ok(applied)
@@ -69,13 +66,8 @@ async fn connect(url: &str) -> Result<DatabaseConnection, MigrateError> {
 }
 
 async fn apply(db: &DatabaseConnection) -> Result<Vec<String>, MigrateError> {
-    let pending = Migrator::get_pending_migrations(db)
-        .await
-        .map_err(MigrateError::Apply)?;
-    let names = pending
-        .iter()
-        .map(|migration| migration.name().to_owned())
-        .collect();
+    let pending = Migrator::get_pending_migrations(db).await.map_err(MigrateError::Apply)?;
+    let names = pending.iter().map(|migration| migration.name().to_owned()).collect();
     Migrator::up(db, None).await.map_err(MigrateError::Apply)?;
     Ok(names)
 }

@@ -62,10 +62,7 @@ pub fn tick_encoded_len(tick: &Tick) -> usize {
 
 impl From<&FeedSession> for v1::FeedSession {
     fn from(session: &FeedSession) -> Self {
-        Self {
-            id: session.id.clone(),
-            start_time: Some(timestamp(session.started)),
-        }
+        Self { id: session.id.clone(), start_time: Some(timestamp(session.started)) }
     }
 }
 
@@ -75,11 +72,7 @@ impl From<&TickBatch> for v1::TickBatch {
         Self {
             venue,
             product,
-            ticks: batch
-                .ticks
-                .iter()
-                .map(|tick| encode_within(&batch.instrument, tick))
-                .collect(),
+            ticks: batch.ticks.iter().map(|tick| encode_within(&batch.instrument, tick)).collect(),
             session: Some((&batch.session).into()),
             raw_sequence: batch.raw_sequence,
             normalise_time: batch.normalised_at.map(timestamp),

@@ -47,9 +47,7 @@ impl TryFrom<v1::CandleInterval> for Interval {
 
 /// The interval with this number on the wire.
 pub fn interval(number: i32) -> Result<Interval, InvalidInterval> {
-    v1::CandleInterval::try_from(number)
-        .map_err(|_| InvalidInterval::Unknown(number))?
-        .try_into()
+    v1::CandleInterval::try_from(number).map_err(|_| InvalidInterval::Unknown(number))?.try_into()
 }
 
 impl From<CandleState> for v1::CandleState {
@@ -76,10 +74,7 @@ pub fn candle(instrument: &Instrument, candle: &Candle) -> v1::Candle {
         interval: v1::CandleInterval::from(candle.interval).into(),
         start_time: Some(timestamp(bar.start)),
         end_time: Some(timestamp(bar.start.saturating_add(candle.interval.width()))),
-        state: candle
-            .state
-            .map_or(v1::CandleState::Unspecified, Into::into)
-            .into(),
+        state: candle.state.map_or(v1::CandleState::Unspecified, Into::into).into(),
         open: of_trades(bar.open),
         high: of_trades(bar.high),
         low: of_trades(bar.low),
@@ -112,11 +107,7 @@ mod tests {
             close: number(10_200),
             close_at: (UnixNanos::new(119_000_000_000), Some(9), Some(90)),
         };
-        Candle {
-            interval: Interval::OneMinute,
-            bar,
-            state: Some(CandleState::Complete),
-        }
+        Candle { interval: Interval::OneMinute, bar, state: Some(CandleState::Complete) }
     }
 
     #[test]
@@ -125,28 +116,16 @@ mod tests {
         let sent = candle(&instrument, &sample(3));
         let prices = [&sent.open, &sent.high, &sent.low, &sent.close].map(|price| price.as_deref().unwrap());
         assert_eq!(prices, ["100.00", "102.00", "99.00", "102.00"]);
-        assert_eq!(
-            (sent.volume.as_str(), sent.price_sum.as_str(), sent.trade_count),
-            ("2.50", "301.00", 3)
-        );
+        assert_eq!((sent.volume.as_str(), sent.price_sum.as_str(), sent.trade_count), ("2.50", "301.00", 3));
         assert_eq!(sent.end_time, Some(timestamp(UnixNanos::new(120_000_000_000))));
-        assert_eq!(
-            sent.first_trade_time,
-            Some(timestamp(UnixNanos::new(61_000_000_000)))
-        );
+        assert_eq!(sent.first_trade_time, Some(timestamp(UnixNanos::new(61_000_000_000))));
         assert_eq!(sent.state(), v1::CandleState::Complete);
     }
 
     #[test]
     fn a_candle_without_trades_invents_no_price() {
         let instrument = Instrument::new("coinbase", "BTC-USD").unwrap();
-        let sent = candle(
-            &instrument,
-            &Candle {
-                state: None,
-                ..sample(0)
-            },
-        );
+        let sent = candle(&instrument, &Candle { state: None, ..sample(0) });
         assert_eq!((sent.open, sent.close, sent.last_trade_time), (None, None, None));
         assert_eq!(sent.state, 0);
     }
@@ -154,10 +133,7 @@ mod tests {
     #[test]
     fn intervals_round_trip() {
         for number in 1..=6 {
-            assert_eq!(
-                i32::from(v1::CandleInterval::from(interval(number).unwrap())),
-                number
-            );
+            assert_eq!(i32::from(v1::CandleInterval::from(interval(number).unwrap())), number);
         }
         assert_eq!(interval(0), Err(InvalidInterval::Missing));
         assert_eq!(interval(7), Err(InvalidInterval::Unknown(7)));

@@ -52,11 +52,7 @@ impl From<&EventKind> for Kind {
                 sequence: first.sequence,
             }),
             EventKind::FeedState(state) => Self::FeedState(v1::FeedState::from(*state).into()),
-            EventKind::Overrun {
-                stream,
-                first_sequence,
-                last_sequence,
-            } => Self::Overrun(v1::Overrun {
+            EventKind::Overrun { stream, first_sequence, last_sequence } => Self::Overrun(v1::Overrun {
                 stream: stream.clone(),
                 first_sequence: *first_sequence,
                 last_sequence: *last_sequence,
@@ -97,14 +93,8 @@ fn decode_kind(instrument: &Instrument, kind: Kind) -> Result<EventKind, Invalid
         Kind::Gap(gap) => EventKind::Gap(decode_gap(instrument, gap)?),
         Kind::Repaired(gap) => EventKind::Repaired(decode_gap(instrument, gap)?),
         Kind::NewRun(new) => EventKind::NewRun {
-            previous: Position {
-                run: new.previous_run,
-                sequence: new.previous_sequence,
-            },
-            first: Position {
-                run: new.run,
-                sequence: new.sequence,
-            },
+            previous: Position { run: new.previous_run, sequence: new.previous_sequence },
+            first: Position { run: new.run, sequence: new.sequence },
         },
         Kind::FeedState(number) => match feed_state(number) {
             Ok(Some(state)) => EventKind::FeedState(state),
@@ -121,10 +111,7 @@ fn decode_kind(instrument: &Instrument, kind: Kind) -> Result<EventKind, Invalid
 fn decode_gap(instrument: &Instrument, gap: v1::Gap) -> Result<domain::Gap, InvalidEvent> {
     let gap = domain::Gap::try_from(gap).map_err(InvalidEvent::Gap)?;
     if gap.instrument != *instrument {
-        return Err(InvalidEvent::OtherInstrument {
-            gap: gap.instrument,
-            event: instrument.clone(),
-        });
+        return Err(InvalidEvent::OtherInstrument { gap: gap.instrument, event: instrument.clone() });
     }
     Ok(gap)
 }

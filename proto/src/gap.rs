@@ -92,10 +92,7 @@ impl TryFrom<v1::Gap> for Gap {
 
     fn try_from(gap: v1::Gap) -> Result<Self, InvalidGap> {
         if gap.last_trade_id < gap.first_trade_id {
-            return Err(InvalidGap::Reversed {
-                first: gap.first_trade_id,
-                last: gap.last_trade_id,
-            });
+            return Err(InvalidGap::Reversed { first: gap.first_trade_id, last: gap.last_trade_id });
         }
         Ok(Self {
             instrument: instrument::decode(&gap.venue, &gap.product)?,

@@ -19,25 +19,15 @@ pub enum InvalidName {
 
 /// The instrument that a request names, where an empty venue means `coinbase`.
 pub fn requested_instrument(venue: &str, product: &str) -> Result<Instrument, InvalidName> {
-    let venue = if venue.is_empty() {
-        Venue::coinbase()
-    } else {
-        Venue::new(venue)?
-    };
+    let venue = if venue.is_empty() { Venue::coinbase() } else { Venue::new(venue)? };
     if product.is_empty() {
         return Err(InvalidName::MissingProduct);
     }
-    Ok(Instrument {
-        venue,
-        product: Product::new(product)?,
-    })
+    Ok(Instrument { venue, product: Product::new(product)? })
 }
 
 pub(crate) fn encode(instrument: &Instrument) -> (String, String) {
-    (
-        instrument.venue.as_str().to_owned(),
-        instrument.product.as_str().to_owned(),
-    )
+    (instrument.venue.as_str().to_owned(), instrument.product.as_str().to_owned())
 }
 
 pub(crate) fn decode(venue: &str, product: &str) -> Result<Instrument, InvalidName> {

@@ -22,14 +22,8 @@ pub(crate) struct QuoteFields {
     size: &'static str,
 }
 
-pub(crate) const BEST_BID: QuoteFields = QuoteFields {
-    price: "best_bid.price",
-    size: "best_bid.size",
-};
-pub(crate) const BEST_ASK: QuoteFields = QuoteFields {
-    price: "best_ask.price",
-    size: "best_ask.size",
-};
+pub(crate) const BEST_BID: QuoteFields = QuoteFields { price: "best_bid.price", size: "best_bid.size" };
+pub(crate) const BEST_ASK: QuoteFields = QuoteFields { price: "best_ask.price", size: "best_ask.size" };
 
 impl From<Side> for v1::Side {
     fn from(side: Side) -> Self {
@@ -53,10 +47,7 @@ impl From<&Trade> for v1::Trade {
 
 impl From<&Quote> for v1::Quote {
     fn from(quote: &Quote) -> Self {
-        Self {
-            price: number::encode(quote.price),
-            size: number::encode_optional(quote.size),
-        }
+        Self { price: number::encode(quote.price), size: number::encode_optional(quote.size) }
     }
 }
 

@@ -62,18 +62,12 @@ mod tests {
     #[test]
     fn says_how_old_it_is() {
         let at = UnixNanos::new(1_000_000_000);
-        let bid = Quote {
-            price: Decimal::new(5, 1),
-            size: None,
-        };
+        let bid = Quote { price: Decimal::new(5, 1), size: None };
         let snapshot = Snapshot {
             instrument: Instrument::new("coinbase", "ADA-USD").unwrap(),
             position: Position { run: 1, sequence: 7 },
             snapshot_time: at,
-            state: MarketState {
-                best_bid: Some((bid, at)),
-                ..MarketState::default()
-            },
+            state: MarketState { best_bid: Some((bid, at)), ..MarketState::default() },
         };
         let now = UnixNanos::new(3_500_000_000);
         let price = latest_price(&snapshot, None, Some(FeedState::Stale), now);
@@ -81,14 +75,8 @@ mod tests {
         assert_eq!((price.run, price.sequence), (1, Some(7)));
         assert_eq!(price.best_bid.as_ref().unwrap().price, "0.5");
         assert_eq!(price.best_bid_time, Some(timestamp(at)));
-        assert_eq!(
-            (&price.last_trade, &price.last_trade_time, price.receive_time),
-            (&None, &None, None)
-        );
-        assert_eq!(
-            (price.product.as_str(), price.feed_state()),
-            ("ADA-USD", v1::FeedState::Stale)
-        );
+        assert_eq!((&price.last_trade, &price.last_trade_time, price.receive_time), (&None, &None, None));
+        assert_eq!((price.product.as_str(), price.feed_state()), ("ADA-USD", v1::FeedState::Stale));
     }
 
     #[test]

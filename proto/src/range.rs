@@ -44,10 +44,7 @@ mod tests {
 
     fn range(start: Option<i64>, end: Option<i64>) -> v1::TimeRange {
         let time = |nanos| timestamp(UnixNanos::new(nanos));
-        v1::TimeRange {
-            start_time: start.map(time),
-            end_time: end.map(time),
-        }
+        v1::TimeRange { start_time: start.map(time), end_time: end.map(time) }
     }
 
     #[test]
@@ -55,13 +52,7 @@ mod tests {
         assert_eq!(time_range(None), Ok(TimeRange::ALL));
         assert_eq!(time_range(Some(&range(None, None))), Ok(TimeRange::ALL));
         let from = time_range(Some(&range(Some(5), None))).unwrap();
-        assert_eq!(
-            from,
-            TimeRange {
-                from: UnixNanos::new(5),
-                until: UnixNanos::MAX
-            }
-        );
+        assert_eq!(from, TimeRange { from: UnixNanos::new(5), until: UnixNanos::MAX });
     }
 
     #[test]
@@ -72,10 +63,7 @@ mod tests {
         }
         let mut malformed = range(Some(1), None);
         malformed.start_time.as_mut().unwrap().nanos = -1;
-        let expected = InvalidTimestamp {
-            field: "time_range.start_time",
-            fault: TimeFault::Nanos(-1),
-        };
+        let expected = InvalidTimestamp { field: "time_range.start_time", fault: TimeFault::Nanos(-1) };
         assert_eq!(time_range(Some(&malformed)), Err(expected.into()));
     }
 }

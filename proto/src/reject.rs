@@ -50,11 +50,7 @@ impl From<RejectReason> for v1::RejectReason {
 
 impl From<&RejectedTick> for v1::RejectedTick {
     fn from(rejected: &RejectedTick) -> Self {
-        let (venue, product) = rejected
-            .instrument
-            .as_ref()
-            .map(instrument::encode)
-            .unwrap_or_default();
+        let (venue, product) = rejected.instrument.as_ref().map(instrument::encode).unwrap_or_default();
         Self {
             venue,
             product,
@@ -75,21 +71,14 @@ impl TryFrom<v1::RejectedTick> for RejectedTick {
 
     fn try_from(rejected: v1::RejectedTick) -> Result<Self, InvalidReject> {
         let unnamed = rejected.venue.is_empty() && rejected.product.is_empty();
-        let instrument = if unnamed {
-            None
-        } else {
-            Some(instrument::decode(&rejected.venue, &rejected.product)?)
-        };
+        let instrument =
+            if unnamed { None } else { Some(instrument::decode(&rejected.venue, &rejected.product)?) };
         if rejected.identity.is_empty() {
             return Err(InvalidReject::MissingIdentity);
         }
         Ok(Self {
             instrument,
-            tick: rejected
-                .tick
-                .map(TryInto::try_into)
-                .transpose()
-                .map_err(InvalidReject::Tick)?,
+            tick: rejected.tick.map(TryInto::try_into).transpose().map_err(InvalidReject::Tick)?,
             raw: rejected.raw,
             raw_length: rejected.raw_length,
             reason: decode_reason(rejected.reason)?,

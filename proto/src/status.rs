@@ -55,10 +55,7 @@ impl From<&RoleStatus> for v1::RoleStatus {
             instance: status.instance.clone(),
             report_time: Some(timestamp(status.time)),
             ready: status.ready,
-            feed_state: status
-                .feed_state
-                .map_or(v1::FeedState::Unspecified, Into::into)
-                .into(),
+            feed_state: status.feed_state.map_or(v1::FeedState::Unspecified, Into::into).into(),
             heartbeat_age: status.heartbeat_age.map(duration),
             progress: status.progress.iter().map(Into::into).collect(),
             backlog_messages: status.backlog_messages,
@@ -78,10 +75,7 @@ impl TryFrom<v1::ShardProgress> for ShardProgress {
                 .map_err(InvalidStatus::Progress)?,
             shard: u16::try_from(progress.shard)
                 .map_err(|_| InvalidStatus::ShardOutOfRange(progress.shard))?,
-            position: Position {
-                run: progress.run,
-                sequence: progress.sequence,
-            },
+            position: Position { run: progress.run, sequence: progress.sequence },
             event_time: required_time("progress.event_time", progress.event_time.as_ref())?,
         })
     }
@@ -104,14 +98,8 @@ impl TryFrom<v1::RoleStatus> for RoleStatus {
             time: required_time("report_time", status.report_time.as_ref())?,
             ready: status.ready,
             feed_state: feed_state(status.feed_state).map_err(InvalidStatus::UnknownFeedState)?,
-            heartbeat_age: heartbeat_age
-                .map(|age| decode_duration("heartbeat_age", age))
-                .transpose()?,
-            progress: status
-                .progress
-                .into_iter()
-                .map(TryInto::try_into)
-                .collect::<Result<_, _>>()?,
+            heartbeat_age: heartbeat_age.map(|age| decode_duration("heartbeat_age", age)).transpose()?,
+            progress: status.progress.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             backlog_messages: status.backlog_messages,
             ticks: status.ticks,
             rejected: status.rejected,

@@ -54,25 +54,15 @@ impl TryFrom<v1::Tick> for Tick {
 /// The tick as it stands in a batch of `batch`: without names, unless they differ, so that a tick is never relabelled
 /// and the reader refuses the batch.
 pub(crate) fn encode_within(batch: &Instrument, tick: &Tick) -> v1::Tick {
-    if tick.instrument == *batch {
-        encode(tick, String::new(), String::new())
-    } else {
-        tick.into()
-    }
+    if tick.instrument == *batch { encode(tick, String::new(), String::new()) } else { tick.into() }
 }
 
 /// The reverse of [`encode_within`]. The tick shares the names of `batch`.
 pub(crate) fn decode_within(batch: &Instrument, tick: &v1::Tick) -> Result<Tick, InvalidTick> {
     let same = |own: &str, of_batch: &str| own.is_empty() || own == of_batch;
     if !same(&tick.venue, batch.venue.as_str()) || !same(&tick.product, batch.product.as_str()) {
-        let named: String = format!("{}:{}", tick.venue, tick.product)
-            .chars()
-            .take(128)
-            .collect();
-        return Err(InvalidTick::OtherInstrument {
-            tick: named,
-            batch: batch.clone(),
-        });
+        let named: String = format!("{}:{}", tick.venue, tick.product).chars().take(128).collect();
+        return Err(InvalidTick::OtherInstrument { tick: named, batch: batch.clone() });
     }
     decode(tick, batch.clone())
 }
@@ -102,20 +92,9 @@ fn decode(tick: &v1::Tick, instrument: Instrument) -> Result<Tick, InvalidTick> 
         event_time: required_time("event_time", tick.event_time.as_ref())?,
         receive_time: required_time("receive_time", tick.receive_time.as_ref())?,
         last_trade: tick.last_trade.as_ref().map(TryInto::try_into).transpose()?,
-        best_bid: tick
-            .best_bid
-            .as_ref()
-            .map(|bid| quote(&BEST_BID, bid))
-            .transpose()?,
-        best_ask: tick
-            .best_ask
-            .as_ref()
-            .map(|ask| quote(&BEST_ASK, ask))
-            .transpose()?,
+        best_bid: tick.best_bid.as_ref().map(|bid| quote(&BEST_BID, bid)).transpose()?,
+        best_ask: tick.best_ask.as_ref().map(|ask| quote(&BEST_ASK, ask)).transpose()?,
         day: tick.day_stats.as_ref().map(TryInto::try_into).transpose()?,
-        flags: TickFlags {
-            backfilled: tick.backfilled,
-            locked_book: tick.locked_book,
-        },
+        flags: TickFlags { backfilled: tick.backfilled, locked_book: tick.locked_book },
     })
 }

@@ -51,9 +51,7 @@ pub fn time(field: &'static str, timestamp: &Timestamp) -> Result<UnixNanos, Inv
     }
     // In 128 bits: the first second that can be held starts before the first nanosecond that can.
     let total = i128::from(timestamp.seconds) * i128::from(NANOS_PER_SECOND) + i128::from(nanos);
-    i64::try_from(total)
-        .map(UnixNanos::new)
-        .map_err(|_| fault(TimeFault::OutOfRange))
+    i64::try_from(total).map(UnixNanos::new).map_err(|_| fault(TimeFault::OutOfRange))
 }
 
 /// Reads a time that must be present.
@@ -61,13 +59,7 @@ pub fn required_time(
     field: &'static str,
     timestamp: Option<&Timestamp>,
 ) -> Result<UnixNanos, InvalidTimestamp> {
-    time(
-        field,
-        timestamp.ok_or(InvalidTimestamp {
-            field,
-            fault: TimeFault::Missing,
-        })?,
-    )
+    time(field, timestamp.ok_or(InvalidTimestamp { field, fault: TimeFault::Missing })?)
 }
 
 pub(crate) fn optional_time(
@@ -81,11 +73,8 @@ pub(crate) fn optional_time(
 pub fn duration(length: Duration) -> ProtoDuration {
     const SECONDS_MAX: u64 = 315_576_000_000;
     let seconds = i64::try_from(length.as_secs().min(SECONDS_MAX)).unwrap_or(0);
-    let nanos = if length.as_secs() >= SECONDS_MAX {
-        0
-    } else {
-        i32::try_from(length.subsec_nanos()).unwrap_or(0)
-    };
+    let nanos =
+        if length.as_secs() >= SECONDS_MAX { 0 } else { i32::try_from(length.subsec_nanos()).unwrap_or(0) };
     ProtoDuration { seconds, nanos }
 }
 
@@ -121,50 +110,19 @@ mod tests {
         assert_eq!(fault(i64::MIN, 0), TimeFault::OutOfRange);
         assert_eq!(fault(9_223_372_036, 854_775_808), TimeFault::OutOfRange);
         assert_eq!(required_time("x", None).unwrap_err().fault, TimeFault::Missing);
-        let negative = decode_duration(
-            "x",
-            &ProtoDuration {
-                seconds: -1,
-                nanos: 0,
-            },
-        )
-        .unwrap_err();
+        let negative = decode_duration("x", &ProtoDuration { seconds: -1, nanos: 0 }).unwrap_err();
         assert_eq!(negative.fault, TimeFault::Negative);
-        let long = decode_duration(
-            "x",
-            &ProtoDuration {
-                seconds: 0,
-                nanos: i32::MAX,
-            },
-        )
-        .unwrap_err();
+        let long = decode_duration("x", &ProtoDuration { seconds: 0, nanos: i32::MAX }).unwrap_err();
         assert_eq!(long.fault, TimeFault::Nanos(i32::MAX));
     }
 
     #[test]
     fn the_ends_of_the_range_round_trip() {
-        for end in [
-            UnixNanos::MIN,
-            UnixNanos::MAX,
-            UnixNanos::new(-1),
-            UnixNanos::new(0),
-        ] {
+        for end in [UnixNanos::MIN, UnixNanos::MAX, UnixNanos::new(-1), UnixNanos::new(0)] {
             assert_eq!(time("x", &timestamp(end)), Ok(end));
         }
-        assert_eq!(
-            timestamp(UnixNanos::new(-1)),
-            Timestamp {
-                seconds: -1,
-                nanos: 999_999_999
-            }
-        );
-        assert_eq!(
-            duration(Duration::MAX),
-            ProtoDuration {
-                seconds: 315_576_000_000,
-                nanos: 0
-            }
-        );
+        assert_eq!(timestamp(UnixNanos::new(-1)), Timestamp { seconds: -1, nanos: 999_999_999 });
+        assert_eq!(duration(Duration::MAX), ProtoDuration { seconds: 315_576_000_000, nanos: 0 });
     }
 
     proptest! {

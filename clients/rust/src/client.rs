@@ -35,10 +35,7 @@ impl Client {
     /// Connects to `endpoint`, e.g. `http://127.0.0.1:8000`. With `https://` the certificate is checked against the
     /// roots of this machine.
     pub async fn connect(endpoint: &str) -> Result<Self, Error> {
-        let invalid = |source| Error::InvalidEndpoint {
-            endpoint: endpoint.to_owned(),
-            source,
-        };
+        let invalid = |source| Error::InvalidEndpoint { endpoint: endpoint.to_owned(), source };
         let mut target = Endpoint::from_shared(endpoint.to_owned())
             .map_err(invalid)?
             .connect_timeout(CONNECT_TIMEOUT)
@@ -46,15 +43,10 @@ impl Client {
             .http2_keep_alive_interval(KEEP_ALIVE_INTERVAL)
             .keep_alive_timeout(KEEP_ALIVE_TIMEOUT);
         if target.uri().scheme_str() == Some("https") {
-            target = target
-                .tls_config(ClientTlsConfig::new().with_native_roots())
-                .map_err(invalid)?;
+            target = target.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(invalid)?;
         }
         let connected = target.connect().await;
-        let channel = connected.map_err(|source| Error::Connect {
-            endpoint: endpoint.to_owned(),
-            source,
-        })?;
+        let channel = connected.map_err(|source| Error::Connect { endpoint: endpoint.to_owned(), source })?;
         Ok(Self::new(channel))
     }
 
@@ -82,17 +74,9 @@ impl Client {
             product: product.to_owned(),
         });
         request.set_timeout(CALL_TIMEOUT);
-        let response = self
-            .market_data
-            .clone()
-            .get_latest_price(request)
-            .await
-            .map_err(Error::call(CALL))?;
+        let response = self.market_data.clone().get_latest_price(request).await.map_err(Error::call(CALL))?;
         let latest_price = response.into_inner().latest_price;
-        latest_price.ok_or(Error::Incomplete {
-            call: CALL,
-            field: "latest_price",
-        })
+        latest_price.ok_or(Error::Incomplete { call: CALL, field: "latest_price" })
     }
 
     /// The stored ticks of `product` in `range`. Nothing is asked until the first one is read.
@@ -127,8 +111,6 @@ impl Client {
     /// A subscription with everything that a request may say.
     pub async fn subscribe_with(&self, request: v1::SubscribeRequest) -> Result<Subscription, Error> {
         let response = self.streaming.clone().subscribe(request).await;
-        Ok(Subscription::new(
-            response.map_err(Error::call(Subscription::CALL))?.into_inner(),
-        ))
+        Ok(Subscription::new(response.map_err(Error::call(Subscription::CALL))?.into_inner()))
     }
 }

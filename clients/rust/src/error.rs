@@ -45,10 +45,7 @@ pub enum Error {
 
 impl Error {
     pub(crate) fn call(call: &'static str) -> impl FnOnce(Status) -> Self {
-        move |status| Self::Call {
-            call,
-            status: Box::new(status),
-        }
+        move |status| Self::Call { call, status: Box::new(status) }
     }
 
     /// Whether the same call may succeed later: the server is away, overloaded or still starting.

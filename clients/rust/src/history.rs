@@ -63,11 +63,7 @@ pub struct Ticks {
 
 impl Ticks {
     pub(crate) fn new(service: MarketDataServiceClient<Channel>, first: v1::ListTicksRequest) -> Self {
-        Self {
-            service,
-            next: Some(first),
-            page: VecDeque::new(),
-        }
+        Self { service, next: Some(first), page: VecDeque::new() }
     }
 
     /// The next tick; `None` at the end of the range. After an error the same page is asked for again.
@@ -79,11 +75,7 @@ impl Ticks {
             };
             let mut request = Request::new(next.clone());
             request.set_timeout(CALL_TIMEOUT);
-            let response = self
-                .service
-                .list_ticks(request)
-                .await
-                .map_err(Error::call("ListTicks"))?;
+            let response = self.service.list_ticks(request).await.map_err(Error::call("ListTicks"))?;
             let response = response.into_inner();
             self.page = response.ticks.into();
             if response.next_page_token.is_empty() {
@@ -97,8 +89,6 @@ impl Ticks {
 
     /// The ticks as a stream, which ends after an error.
     pub fn into_stream(self) -> impl Stream<Item = Result<v1::Tick, Error>> {
-        stream::try_unfold(self, |mut ticks| async move {
-            Ok(ticks.next().await?.map(|tick| (tick, ticks)))
-        })
+        stream::try_unfold(self, |mut ticks| async move { Ok(ticks.next().await?.map(|tick| (tick, ticks))) })
     }
 }

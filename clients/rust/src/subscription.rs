@@ -56,10 +56,7 @@ impl Subscription {
     pub(crate) const CALL: &'static str = "Subscribe";
 
     pub(crate) fn new(messages: Streaming<v1::SubscribeResponse>) -> Self {
-        Self {
-            messages,
-            resume_token: None,
-        }
+        Self { messages, resume_token: None }
     }
 
     /// The next update; `None` when the server has ended the subscription. Kinds of messages that this version does not

@@ -17,10 +17,7 @@ use v1::{
 struct Script;
 
 fn tick(sequence: u64) -> v1::Tick {
-    v1::Tick {
-        sequence: Some(sequence),
-        ..v1::Tick::default()
-    }
+    v1::Tick { sequence: Some(sequence), ..v1::Tick::default() }
 }
 
 #[tonic::async_trait]
@@ -31,17 +28,12 @@ impl MarketDataService for Script {
         &self,
         request: Request<v1::GetLatestPriceRequest>,
     ) -> Result<Response<v1::GetLatestPriceResponse>, Status> {
-        assert!(
-            request.metadata().contains_key("grpc-timeout"),
-            "calls have a deadline"
-        );
+        assert!(request.metadata().contains_key("grpc-timeout"), "calls have a deadline");
         let request = request.into_inner();
         let latest_price = match request.product.as_str() {
-            "BTC-USD" => Some(v1::LatestPrice {
-                product: request.product,
-                venue: request.venue,
-                ..Default::default()
-            }),
+            "BTC-USD" => {
+                Some(v1::LatestPrice { product: request.product, venue: request.venue, ..Default::default() })
+            }
             "EMPTY" => None,
             "AWAY" => return Err(Status::unavailable("still starting")),
             other => return Err(Status::not_found(other.to_owned())),
@@ -61,11 +53,7 @@ impl MarketDataService for Script {
             "last" => (vec![tick(7)], ""),
             other => return Err(Status::invalid_argument(other.to_owned())),
         };
-        Ok(Response::new(v1::ListTicksResponse {
-            ticks,
-            next_page_token: next.into(),
-            completeness: None,
-        }))
+        Ok(Response::new(v1::ListTicksResponse { ticks, next_page_token: next.into(), completeness: None }))
     }
 
     async fn batch_get_latest_prices(
@@ -129,29 +117,16 @@ impl StreamingService for Script {
     ) -> Result<Response<Self::SubscribeStream>, Status> {
         let request = request.into_inner();
         assert_eq!(request.products, ["BTC-USD", "ETH-USD"]);
-        assert_eq!(
-            request.start,
-            Some(v1::subscribe_request::Start::ResumeToken("before".into()))
-        );
-        let checkpoint = v1::StreamEvent {
-            resume_token: "after".into(),
-            ..v1::StreamEvent::default()
-        };
+        assert_eq!(request.start, Some(v1::subscribe_request::Start::ResumeToken("before".into())));
+        let checkpoint = v1::StreamEvent { resume_token: "after".into(), ..v1::StreamEvent::default() };
         let messages = [
             Some(Message::Snapshot(v1::SnapshotUpdate::default())),
             None,
-            Some(Message::Tick(v1::TickUpdate {
-                tick: Some(tick(10)),
-                ..v1::TickUpdate::default()
-            })),
+            Some(Message::Tick(v1::TickUpdate { tick: Some(tick(10)), ..v1::TickUpdate::default() })),
             Some(Message::Event(checkpoint)),
         ];
-        let responses = messages
-            .into_iter()
-            .map(|message| Ok(v1::SubscribeResponse { message }));
-        Ok(Response::new(
-            futures::stream::iter(responses.collect::<Vec<_>>()).boxed(),
-        ))
+        let responses = messages.into_iter().map(|message| Ok(v1::SubscribeResponse { message }));
+        Ok(Response::new(futures::stream::iter(responses.collect::<Vec<_>>()).boxed()))
     }
 
     async fn stream_candles(
@@ -175,16 +150,11 @@ impl Serving {
             .add_service(MarketDataServiceServer::new(Script))
             .add_service(StreamingServiceServer::new(Script))
             .serve_with_incoming(TcpListenerStream::new(listener));
-        Self {
-            address,
-            task: tokio::spawn(async move { server.await.unwrap() }),
-        }
+        Self { address, task: tokio::spawn(async move { server.await.unwrap() }) }
     }
 
     async fn client(&self) -> Client {
-        Client::connect(&format!("http://{}", self.address))
-            .await
-            .unwrap()
+        Client::connect(&format!("http://{}", self.address)).await.unwrap()
     }
 }
 
@@ -199,14 +169,8 @@ async fn asks_for_the_latest_price() {
     let serving = Serving::start().await;
     let client = serving.client().await.at_venue("kraken");
     let price = client.latest_price("BTC-USD").await.unwrap();
-    assert_eq!(
-        (price.venue.as_str(), price.product.as_str()),
-        ("kraken", "BTC-USD")
-    );
-    assert!(matches!(
-        client.latest_price("EMPTY").await,
-        Err(Error::Incomplete { .. })
-    ));
+    assert_eq!((price.venue.as_str(), price.product.as_str()), ("kraken", "BTC-USD"));
+    assert!(matches!(client.latest_price("EMPTY").await, Err(Error::Incomplete { .. })));
     let unknown = client.latest_price("DOGE-USD").await.unwrap_err();
     assert!(matches!(&unknown, Error::Call { status, .. } if status.code() == Code::NotFound));
     assert!(!unknown.is_retryable());
@@ -216,16 +180,8 @@ async fn asks_for_the_latest_price() {
 #[tokio::test]
 async fn follows_pages_to_their_end() {
     let serving = Serving::start().await;
-    let ticks = serving
-        .client()
-        .await
-        .list_ticks("BTC-USD", TickRange::All, Order::Descending);
-    let sequences: Vec<_> = ticks
-        .into_stream()
-        .map_ok(|tick| tick.sequence)
-        .try_collect()
-        .await
-        .unwrap();
+    let ticks = serving.client().await.list_ticks("BTC-USD", TickRange::All, Order::Descending);
+    let sequences: Vec<_> = ticks.into_stream().map_ok(|tick| tick.sequence).try_collect().await.unwrap();
     assert_eq!(sequences, [Some(9), Some(8), Some(7)]);
 }
 
@@ -233,12 +189,7 @@ async fn follows_pages_to_their_end() {
 async fn hands_out_updates_and_the_token_to_go_on_with() {
     let serving = Serving::start().await;
     let start = Start::Token("before".into());
-    let mut updates = serving
-        .client()
-        .await
-        .subscribe(["BTC-USD", "ETH-USD"], start)
-        .await
-        .unwrap();
+    let mut updates = serving.client().await.subscribe(["BTC-USD", "ETH-USD"], start).await.unwrap();
     assert!(matches!(updates.next().await.unwrap(), Some(Update::Snapshot(_))));
     assert!(matches!(updates.next().await.unwrap(), Some(Update::Tick(_))));
     assert_eq!(updates.resume_token(), None);
@@ -249,15 +200,8 @@ async fn hands_out_updates_and_the_token_to_go_on_with() {
 
 #[tokio::test]
 async fn says_why_it_cannot_connect() {
-    assert!(matches!(
-        Client::connect("not a url").await,
-        Err(Error::InvalidEndpoint { .. })
-    ));
-    let free = TcpListener::bind("127.0.0.1:0")
-        .await
-        .unwrap()
-        .local_addr()
-        .unwrap();
+    assert!(matches!(Client::connect("not a url").await, Err(Error::InvalidEndpoint { .. })));
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let refused = Client::connect(&format!("http://{free}")).await.unwrap_err();
     assert!(matches!(refused, Error::Connect { .. }) && refused.is_retryable());
 }

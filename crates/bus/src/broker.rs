@@ -1,4 +1,5 @@
-//! The one interface to both substrates: a few operations on bytes. What they mean to the domain is written once, above.
+//! The one interface to both substrates: a few operations on bytes. What they mean to the domain is written once,
+//! above.
 
 use std::{error::Error, sync::Arc, time::Duration};
 
@@ -30,11 +31,7 @@ impl BrokerError {
         stream: &str,
         source: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self {
-            operation,
-            stream: stream.into(),
-            source: source.into(),
-        }
+        Self { operation, stream: stream.into(), source: source.into() }
     }
 }
 
@@ -199,10 +196,9 @@ impl Broker {
             Self::Embedded(broker) => {
                 WorkConsumer::Embedded(embedded::WorkConsumer::new(Arc::clone(broker), spec))
             }
-            Self::JetStream(broker) => WorkConsumer::JetStream(Box::new(jetstream::WorkConsumer::new(
-                broker.as_ref().clone(),
-                spec,
-            ))),
+            Self::JetStream(broker) => {
+                WorkConsumer::JetStream(Box::new(jetstream::WorkConsumer::new(broker.as_ref().clone(), spec)))
+            }
         }
     }
 

@@ -37,25 +37,10 @@ macro_rules! payload {
 }
 
 payload!(TickBatch, "TickBatch", proto::encode_batch, proto::decode_batch);
-payload!(
-    Snapshot,
-    "Snapshot",
-    proto::encode_snapshot,
-    proto::decode_snapshot
-);
-payload!(
-    RejectedTick,
-    "RejectedTick",
-    proto::encode_reject,
-    proto::decode_reject
-);
+payload!(Snapshot, "Snapshot", proto::encode_snapshot, proto::decode_snapshot);
+payload!(RejectedTick, "RejectedTick", proto::encode_reject, proto::decode_reject);
 payload!(FeedEvent, "FeedEvent", proto::encode_event, proto::decode_event);
-payload!(
-    RoleStatus,
-    "RoleStatus",
-    proto::encode_status,
-    proto::decode_status
-);
+payload!(RoleStatus, "RoleStatus", proto::encode_status, proto::decode_status);
 
 /// A message whose payload is not what it should be.
 #[derive(Clone, Debug, Error, PartialEq)]
@@ -100,10 +85,9 @@ pub(crate) fn decode<T: Payload>(stored: &Stored) -> Result<T, Undecodable> {
 
 fn decode_content<T: Payload>(headers: &Headers, payload: &[u8]) -> Result<T, UndecodableReason> {
     match headers.get(headers::SCHEMA) {
-        Some(found) if found != T::SCHEMA => Err(UndecodableReason::Schema {
-            found: found.chars().take(128).collect(),
-            expected: T::SCHEMA,
-        }),
+        Some(found) if found != T::SCHEMA => {
+            Err(UndecodableReason::Schema { found: found.chars().take(128).collect(), expected: T::SCHEMA })
+        }
         _ => Ok(T::decode(payload)?),
     }
 }

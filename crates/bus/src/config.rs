@@ -121,9 +121,7 @@ impl ServerUrl {
     /// Checks the scheme (`nats` or `tls`) and that there is a host.
     pub fn new(text: &str) -> Result<Self, InvalidServerUrl> {
         let url = Self(text.into());
-        let rest = text
-            .strip_prefix("nats://")
-            .or_else(|| text.strip_prefix("tls://"));
+        let rest = text.strip_prefix("nats://").or_else(|| text.strip_prefix("tls://"));
         let host = rest.map(|rest| rest.rsplit_once('@').map_or(rest, |(_, host)| host));
         match host {
             Some(host) if !host.is_empty() && !host.contains(char::is_whitespace) => Ok(url),
@@ -164,10 +162,7 @@ mod tests {
         assert_eq!(url.to_string(), "nats://***@localhost:4222");
         assert_eq!(format!("{url:?}"), "nats://***@localhost:4222");
         assert_eq!(url.expose(), "nats://user:secret@localhost:4222");
-        assert_eq!(
-            ServerUrl::new("http://a:b@c"),
-            Err(InvalidServerUrl("http://***@c".into()))
-        );
+        assert_eq!(ServerUrl::new("http://a:b@c"), Err(InvalidServerUrl("http://***@c".into())));
         assert!(ServerUrl::new("nats://").is_err());
     }
 

@@ -41,8 +41,8 @@ pub enum ConnectError {
 }
 
 impl Bus {
-    /// Connects to the configured nats-server: one attempt of a few seconds. A connection that is lost later comes back by
-    /// itself.
+    /// Connects to the configured nats-server: one attempt of a few seconds. A connection that is lost later comes
+    /// back by itself.
     pub async fn connect(config: &Config) -> Result<Self, ConnectError> {
         let broker = JetStream::connect(config).await?;
         Ok(Self::new(Broker::JetStream(Box::new(broker)), config))

@@ -44,7 +44,8 @@ pub enum PublishError {
         #[source]
         source: BrokerError,
     },
-    /// There was no acknowledgement. Try again with the same message: it may be stored already, and is recognised then.
+    /// There was no acknowledgement. Try again with the same message: it may be stored already, and is recognised
+    /// then.
     #[error("the message for {subject} was not acknowledged")]
     Unavailable {
         /// The subject.

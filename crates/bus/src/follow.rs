@@ -52,7 +52,8 @@ pub enum FollowError {
         /// The last message that is gone.
         last: u64,
     },
-    /// The stream was made anew: its sequences are not those known before. The next call starts with its oldest message.
+    /// The stream was made anew: its sequences are not those known before. The next call starts with its oldest
+    /// message.
     #[error("{stream} was made anew: its last message is {last}, but {known} was known")]
     Restarted {
         /// The stream, e.g. `LF_TICKS`.
@@ -144,8 +145,8 @@ impl<T: Payload> Follower<T> {
         }
     }
 
-    /// Attaches to the stream where that has not been done, and returns how many messages waited at that moment; with 0
-    /// the follower is at the end of the stream before its first message.
+    /// Attaches to the stream where that has not been done, and returns how many messages waited at that moment;
+    /// with 0 the follower is at the end of the stream before its first message.
     pub async fn attach(&mut self) -> Result<u64, FollowError> {
         if let Some(attached) = &self.attached {
             return Ok(attached.reader.initial_pending());
@@ -186,13 +187,8 @@ impl<T: Payload> Follower<T> {
 
     fn attached(&self, reader: OrderedReader) -> Attached {
         let state = reader.state();
-        let mut attached = Attached {
-            reader,
-            last: 0,
-            gapless_from: state.last_sequence,
-            found: None,
-            held: None,
-        };
+        let mut attached =
+            Attached { reader, last: 0, gapless_from: state.last_sequence, found: None, held: None };
         let Start::After(after) = self.start else {
             return attached;
         };
@@ -200,18 +196,10 @@ impl<T: Payload> Follower<T> {
         attached.gapless_from = after;
         let stream = self.bus.stream_name(self.stream);
         if state.last_sequence < after {
-            attached.found = Some(FollowError::Restarted {
-                stream,
-                known: after,
-                last: state.last_sequence,
-            });
+            attached.found = Some(FollowError::Restarted { stream, known: after, last: state.last_sequence });
         } else if after > 0 && state.first_sequence > after.saturating_add(1) {
             let last = state.first_sequence.saturating_sub(1);
-            attached.found = Some(FollowError::Gone {
-                stream,
-                first: after.saturating_add(1),
-                last,
-            });
+            attached.found = Some(FollowError::Gone { stream, first: after.saturating_add(1), last });
         }
         attached
     }
@@ -244,11 +232,7 @@ impl<T: Payload> Follower<T> {
         if sequence > next && attached.last >= attached.gapless_from && attached.last > 0 {
             attached.held = Some(read);
             let stream = self.bus.stream_name(self.stream);
-            return Err(self.told(FollowError::Gone {
-                stream,
-                first: next,
-                last: sequence - 1,
-            }));
+            return Err(self.told(FollowError::Gone { stream, first: next, last: sequence - 1 }));
         }
         attached.last = sequence;
         self.delays.reset();

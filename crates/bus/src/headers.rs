@@ -35,10 +35,7 @@ impl Headers {
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -47,10 +44,7 @@ impl Headers {
 
     /// How much room they take, in bytes.
     pub(crate) fn size_bytes(&self) -> usize {
-        self.0
-            .iter()
-            .map(|(name, value)| name.len() + value.len() + 4)
-            .sum()
+        self.0.iter().map(|(name, value)| name.len() + value.len() + 4).sum()
     }
 
     /// The context of the span that published the message; empty when there is none.

@@ -25,14 +25,11 @@ impl Bus {
 
     async fn last_of<T: codec::Payload>(&self, stream: StreamKind) -> Result<Vec<T>, BrokerError> {
         let stored = self.broker.last_per_subject(stream).await?;
-        Ok(stored
-            .iter()
-            .filter_map(|stored| decoded(stream, stored))
-            .collect())
+        Ok(stored.iter().filter_map(|stored| decoded(stream, stored)).collect())
     }
 
-    /// Of the last messages of `LF_TICKS`, the newest live batch of each product. A product may have several after the
-    /// shard count was changed; the highest position counts.
+    /// Of the last messages of `LF_TICKS`, the newest live batch of each product. A product may have several after
+    /// the shard count was changed; the highest position counts.
     pub(crate) fn newest_batches(&self, stored: &[Stored]) -> Vec<(u64, TickBatch)> {
         let mut newest: HashMap<Instrument, (u64, TickBatch)> = HashMap::new();
         for stored in stored {
@@ -42,9 +39,7 @@ impl Bus {
             let Some(batch) = decoded::<TickBatch>(StreamKind::Ticks, stored) else {
                 continue;
             };
-            let known = newest
-                .get(&batch.instrument)
-                .map(|(_, batch)| last_position(batch));
+            let known = newest.get(&batch.instrument).map(|(_, batch)| last_position(batch));
             if known.is_none_or(|known| known < last_position(&batch)) {
                 newest.insert(batch.instrument.clone(), (stored.sequence, batch));
             }

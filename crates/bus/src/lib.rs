@@ -1,8 +1,8 @@
 //! The bus: domain messages published and consumed on JetStream, or in memory with the same semantics.
 //!
-//! [`Bus`] is the entry type. It speaks `domain` types only; subjects, streams, headers and payloads are made here, and
-//! nothing outside this crate knows of NATS. What is promised (order, fencing, what comes again and when) is written
-//! once, over a small interface of operations on bytes that both substrates implement.
+//! [`Bus`] is the entry type. It speaks `domain` types only; subjects, streams, headers and payloads are made here,
+//! and nothing outside this crate knows of NATS. What is promised (order, fencing, what comes again and when) is
+//! written once, over a small interface of operations on bytes that both substrates implement.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod broker;

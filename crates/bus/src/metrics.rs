@@ -40,86 +40,26 @@ pub const DISCONNECTS: &str = "ledgerflux_bus_disconnects_total";
 /// Registers unit and help of every metric of this crate.
 pub fn describe() {
     let counters = [
-        (
-            PUBLISHED_MESSAGES,
-            Unit::Count,
-            "Messages that the broker acknowledged.",
-        ),
-        (
-            PUBLISHED_BYTES,
-            Unit::Bytes,
-            "Payload bytes that the broker acknowledged.",
-        ),
-        (
-            PUBLISHED_TICKS,
-            Unit::Count,
-            "Ticks in the messages that the broker acknowledged.",
-        ),
+        (PUBLISHED_MESSAGES, Unit::Count, "Messages that the broker acknowledged."),
+        (PUBLISHED_BYTES, Unit::Bytes, "Payload bytes that the broker acknowledged."),
+        (PUBLISHED_TICKS, Unit::Count, "Ticks in the messages that the broker acknowledged."),
         (PUBLISH_RETRIES, Unit::Count, "Attempts to publish that failed."),
-        (
-            PUBLISH_DUPLICATES,
-            Unit::Count,
-            "Messages that the broker had already.",
-        ),
-        (
-            FENCE_REFUSALS,
-            Unit::Count,
-            "Refusals of a fenced publish, by what was found.",
-        ),
-        (
-            RAW_ABANDONED_TICKS,
-            Unit::Count,
-            "Ticks given up unacknowledged by a raw publisher.",
-        ),
-        (
-            CONSUMER_RESETS,
-            Unit::Count,
-            "Times that a worker's consumer was reset.",
-        ),
-        (
-            REDELIVERIES,
-            Unit::Count,
-            "Messages that a worker was given more than once.",
-        ),
-        (
-            UNDECODABLE,
-            Unit::Count,
-            "Messages whose payload could not be decoded.",
-        ),
-        (
-            FOLLOWER_MISSED,
-            Unit::Count,
-            "Messages gone before a follower had read them.",
-        ),
-        (
-            EMBEDDED_EVICTIONS,
-            Unit::Count,
-            "Messages that the embedded bus dropped at a limit.",
-        ),
-        (
-            EMBEDDED_REFUSALS,
-            Unit::Count,
-            "Publishes that the embedded bus refused at a limit.",
-        ),
-        (
-            DISCONNECTS,
-            Unit::Count,
-            "Times that the connection to the broker was lost.",
-        ),
+        (PUBLISH_DUPLICATES, Unit::Count, "Messages that the broker had already."),
+        (FENCE_REFUSALS, Unit::Count, "Refusals of a fenced publish, by what was found."),
+        (RAW_ABANDONED_TICKS, Unit::Count, "Ticks given up unacknowledged by a raw publisher."),
+        (CONSUMER_RESETS, Unit::Count, "Times that a worker's consumer was reset."),
+        (REDELIVERIES, Unit::Count, "Messages that a worker was given more than once."),
+        (UNDECODABLE, Unit::Count, "Messages whose payload could not be decoded."),
+        (FOLLOWER_MISSED, Unit::Count, "Messages gone before a follower had read them."),
+        (EMBEDDED_EVICTIONS, Unit::Count, "Messages that the embedded bus dropped at a limit."),
+        (EMBEDDED_REFUSALS, Unit::Count, "Publishes that the embedded bus refused at a limit."),
+        (DISCONNECTS, Unit::Count, "Times that the connection to the broker was lost."),
     ];
     for (name, unit, help) in counters {
         describe_counter!(name, unit, help);
     }
-    describe_gauge!(
-        RAW_BUFFERED_TICKS,
-        Unit::Count,
-        "Ticks in the buffers of raw publishers."
-    );
-    describe_gauge!(
-        CONNECTED,
-        Unit::Count,
-        "Whether the connection to the broker is up."
-    );
+    describe_gauge!(RAW_BUFFERED_TICKS, Unit::Count, "Ticks in the buffers of raw publishers.");
+    describe_gauge!(CONNECTED, Unit::Count, "Whether the connection to the broker is up.");
 }
 
 /// Why an attempt to publish failed.

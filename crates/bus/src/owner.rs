@@ -16,10 +16,7 @@ pub struct Owner {
 
 impl Owner {
     pub(crate) fn new() -> Self {
-        Self {
-            started: UnixNanos::now(),
-            id: Uuid::new_v4(),
-        }
+        Self { started: UnixNanos::now(), id: Uuid::new_v4() }
     }
 }
 
@@ -57,10 +54,7 @@ mod tests {
         assert_eq!(owner.to_string().parse(), Ok(owner));
         assert_eq!("".parse::<Owner>(), Err(InvalidOwner));
         assert_eq!("x/1".parse::<Owner>(), Err(InvalidOwner));
-        let later = Owner {
-            started: UnixNanos::new(owner.started.nanos() + 1),
-            id: Uuid::nil(),
-        };
+        let later = Owner { started: UnixNanos::new(owner.started.nanos() + 1), id: Uuid::nil() };
         assert!(later > owner);
     }
 }

@@ -17,43 +17,32 @@ impl Bus {
     /// Publishes what was refused. Said twice, it is stored once.
     pub async fn publish_reject(&self, reject: &RejectedTick) -> Result<(), PublishError> {
         let subject = self.subjects.reject(reject);
-        self.publish(
-            StreamKind::Rejects,
-            subject,
-            reject,
-            Some(reject.identity.clone()),
-            0,
-        )
-        .await
+        self.publish(StreamKind::Rejects, subject, reject, Some(reject.identity.clone()), 0).await
     }
 
     /// Publishes what happened to a feed. Said twice, it is stored once.
     pub async fn publish_event(&self, event: &FeedEvent) -> Result<(), PublishError> {
         let subject = self.subjects.event(event);
-        self.publish(StreamKind::Events, subject, event, Some(event.identity()), 0)
-            .await
+        self.publish(StreamKind::Events, subject, event, Some(event.identity()), 0).await
     }
 
     /// Publishes how a role is doing; it replaces what the same instance said before.
     pub async fn publish_status(&self, status: &RoleStatus) -> Result<(), PublishError> {
-        self.publish(StreamKind::Status, self.subjects.status(status), status, None, 0)
-            .await
+        self.publish(StreamKind::Status, self.subjects.status(status), status, None, 0).await
     }
 
     /// Publishes the state of a product; it replaces the one before.
     pub async fn publish_snapshot(&self, snapshot: &Snapshot) -> Result<(), PublishError> {
         let subject = self.subjects.snapshot(&snapshot.instrument);
-        self.publish(StreamKind::Snapshots, subject, snapshot, None, 0)
-            .await
+        self.publish(StreamKind::Snapshots, subject, snapshot, None, 0).await
     }
 
-    /// Publishes ticks that were fetched afterwards, for the normalizer. `id` tells one fetched range from another: the
-    /// same ticks published again under the same id are stored once.
+    /// Publishes ticks that were fetched afterwards, for the normalizer. `id` tells one fetched range from another:
+    /// the same ticks published again under the same id are stored once.
     pub async fn publish_raw_fill(&self, batch: &TickBatch, id: &str) -> Result<(), PublishError> {
         let subject = self.subjects.raw_fill(&batch.instrument);
         let id = format!("{}/{subject}/{id}", batch.session.id);
-        self.publish(StreamKind::Raw, subject, batch, Some(id), batch.ticks.len())
-            .await
+        self.publish(StreamKind::Raw, subject, batch, Some(id), batch.ticks.len()).await
     }
 
     async fn publish<T: Payload>(

@@ -48,9 +48,10 @@ impl Drop for Place {
 
 /// Publishes the ticks of one feed session to `LF_RAW`, in order per product.
 ///
-/// While the acknowledgement of a product's batch is outstanding, further ticks of that product gather and leave together as
-/// the next batch. A batch is repeated with identical bytes until it is acknowledged; the broker recognises the
-/// repetition. Dropping the publisher gives up what was not acknowledged; [`RawPublisher::close`] does not.
+/// While the acknowledgement of a product's batch is outstanding, further ticks of that product gather and leave
+/// together as the next batch. A batch is repeated with identical bytes until it is acknowledged; the broker
+/// recognises the repetition. Dropping the publisher gives up what was not acknowledged; [`RawPublisher::close`]
+/// does not.
 #[derive(Debug)]
 pub struct RawPublisher {
     places: Arc<Semaphore>,
@@ -78,15 +79,8 @@ impl Bus {
 impl RawPublisher {
     /// Hands over a tick. Waits while the buffer is full: the socket is then read no further.
     pub async fn send(&self, tick: Tick) -> Result<(), PublisherClosed> {
-        let place = Arc::clone(&self.places)
-            .acquire_owned()
-            .await
-            .map_err(|_| PublisherClosed)?;
-        let buffered = Buffered {
-            tick,
-            context: headers::current_context(),
-            _place: Place::new(place),
-        };
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| PublisherClosed)?;
+        let buffered = Buffered { tick, context: headers::current_context(), _place: Place::new(place) };
         self.sender.send(buffered).await.map_err(|_| PublisherClosed)
     }
 
@@ -95,8 +89,8 @@ impl RawPublisher {
         self.capacity.saturating_sub(self.places.available_permits())
     }
 
-    /// Takes no more ticks, and returns when everything is acknowledged. Waits for ever while the broker is away: set a limit
-    /// to it, and drop it then.
+    /// Takes no more ticks, and returns when everything is acknowledged. Waits for ever while the broker is away:
+    /// set a limit to it, and drop it then.
     pub async fn close(self) {
         let Self { sender, task, .. } = self;
         drop(sender);

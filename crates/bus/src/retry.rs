@@ -15,11 +15,7 @@ pub(crate) struct RetryDelays {
 
 impl RetryDelays {
     pub(crate) fn new(min: Duration, max: Duration) -> Self {
-        Self {
-            min,
-            max: max.max(min),
-            next: min,
-        }
+        Self { min, max: max.max(min), next: min }
     }
 
     pub(crate) fn next_delay(&mut self) -> Duration {

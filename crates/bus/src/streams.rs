@@ -27,14 +27,8 @@ pub enum StreamKind {
 
 impl StreamKind {
     /// Every stream. `LF_RAW` comes first: it carries the shard count, and a conflict there ends everything.
-    pub const ALL: [Self; 6] = [
-        Self::Raw,
-        Self::Ticks,
-        Self::Snapshots,
-        Self::Rejects,
-        Self::Events,
-        Self::Status,
-    ];
+    pub const ALL: [Self; 6] =
+        [Self::Raw, Self::Ticks, Self::Snapshots, Self::Rejects, Self::Events, Self::Status];
 
     /// The name as it stands in labels: `raw`, `ticks` and so on.
     pub fn label(self) -> &'static str {
@@ -121,11 +115,7 @@ pub struct StreamState {
 
 /// The name of a stream, e.g. `LF_RAW`.
 pub(crate) fn name(config: &Config, kind: StreamKind) -> String {
-    format!(
-        "{}_{}",
-        config.prefix.as_str().to_ascii_uppercase(),
-        kind.label().to_ascii_uppercase()
-    )
+    format!("{}_{}", config.prefix.as_str().to_ascii_uppercase(), kind.label().to_ascii_uppercase())
 }
 
 /// What the stream is to be under `config`.
@@ -139,12 +129,7 @@ pub(crate) fn spec(
         StreamKind::Raw => (config.raw_size_max_bytes, 1024, 64, None),
         StreamKind::Ticks => (config.ticks_size_max_bytes, 2048, 128, Some(config.ticks_age_max)),
         StreamKind::Snapshots => (None, 64, 64, None),
-        StreamKind::Rejects => (
-            config.rejects_size_max_bytes,
-            256,
-            16,
-            Some(config.rejects_age_max),
-        ),
+        StreamKind::Rejects => (config.rejects_size_max_bytes, 256, 16, Some(config.rejects_age_max)),
         StreamKind::Events => (config.events_size_max_bytes, 64, 16, Some(config.events_age_max)),
         StreamKind::Status => (None, 16, 16, Some(Duration::from_secs(60))),
     };
@@ -157,11 +142,7 @@ pub(crate) fn spec(
         kind,
         name: name(config, kind),
         subjects: subjects.all(kind.kinds()),
-        retention: if raw {
-            Retention::WorkQueue
-        } else {
-            Retention::Limits
-        },
+        retention: if raw { Retention::WorkQueue } else { Retention::Limits },
         discard: if raw { Discard::New } else { Discard::Old },
         size_bytes_max: size.unwrap_or(default_mib * MIB),
         age_max,
@@ -178,12 +159,7 @@ mod tests {
     use super::*;
 
     fn spec_of(config: &Config, kind: StreamKind) -> StreamSpec {
-        spec(
-            config,
-            &Subjects::new(&config.prefix, config.shards),
-            Substrate::Disk,
-            kind,
-        )
+        spec(config, &Subjects::new(&config.prefix, config.shards), Substrate::Disk, kind)
     }
 
     #[test]
@@ -199,24 +175,12 @@ mod tests {
 
     #[test]
     fn the_window_is_never_longer_than_the_age() {
-        let config = Config {
-            ticks_age_max: Duration::from_secs(1),
-            ..Config::default()
-        };
-        assert_eq!(
-            spec_of(&config, StreamKind::Ticks).duplicate_window,
-            Duration::from_secs(1)
-        );
+        let config = Config { ticks_age_max: Duration::from_secs(1), ..Config::default() };
+        assert_eq!(spec_of(&config, StreamKind::Ticks).duplicate_window, Duration::from_secs(1));
         for kind in StreamKind::ALL {
             let spec = spec_of(&Config::default(), kind);
-            assert!(
-                spec.age_max.is_none_or(|age| age >= spec.duplicate_window),
-                "{kind:?}"
-            );
-            assert_eq!(
-                spec.one_per_subject,
-                matches!(kind, StreamKind::Snapshots | StreamKind::Status)
-            );
+            assert!(spec.age_max.is_none_or(|age| age >= spec.duplicate_window), "{kind:?}");
+            assert_eq!(spec.one_per_subject, matches!(kind, StreamKind::Snapshots | StreamKind::Status));
         }
     }
 }

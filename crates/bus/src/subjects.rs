@@ -41,10 +41,7 @@ pub enum Parsed {
 impl Subjects {
     /// Subjects that start with `prefix`, with products spread over `shards`.
     pub fn new(prefix: &Prefix, shards: ShardCount) -> Self {
-        Self {
-            prefix: prefix.clone(),
-            shards,
-        }
+        Self { prefix: prefix.clone(), shards }
     }
 
     /// How many shards there are.
@@ -130,10 +127,9 @@ impl Subjects {
             }
             ["snapshot", venue, product] => Some(Parsed::Snapshot(instrument(venue, product)?)),
             ["reject", reason, NONE, NONE] => Some(Parsed::Reject(reject_reason(reason)?, None)),
-            ["reject", reason, venue, product] => Some(Parsed::Reject(
-                reject_reason(reason)?,
-                Some(instrument(venue, product)?),
-            )),
+            ["reject", reason, venue, product] => {
+                Some(Parsed::Reject(reject_reason(reason)?, Some(instrument(venue, product)?)))
+            }
             ["event", kind, venue, product] => {
                 Some(Parsed::Event((*kind).into(), instrument(venue, product)?))
             }
@@ -148,18 +144,11 @@ impl Subjects {
     }
 
     fn of_instrument(&self, kind: &str, instrument: &Instrument) -> String {
-        self.join(&[
-            kind,
-            &escape(instrument.venue.as_str()),
-            &escape(instrument.product.as_str()),
-        ])
+        self.join(&[kind, &escape(instrument.venue.as_str()), &escape(instrument.product.as_str())])
     }
 
     fn of_shard(&self, kinds: &[&str], shard: Shard) -> Vec<String> {
-        kinds
-            .iter()
-            .map(|kind| self.join(&[kind, &shard.to_string(), ">"]))
-            .collect()
+        kinds.iter().map(|kind| self.join(&[kind, &shard.to_string(), ">"])).collect()
     }
 
     fn join(&self, tokens: &[&str]) -> String {
@@ -188,9 +177,7 @@ pub(crate) fn matches(filter: &str, subject: &str) -> bool {
 }
 
 fn reject_reason(name: &str) -> Option<RejectReason> {
-    RejectReason::ALL
-        .into_iter()
-        .find(|reason| reason.as_str() == name)
+    RejectReason::ALL.into_iter().find(|reason| reason.as_str() == name)
 }
 
 fn instrument(venue: &str, product: &str) -> Option<Instrument> {

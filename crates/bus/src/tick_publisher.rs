@@ -12,12 +12,12 @@ use crate::{
     publish::outgoing,
 };
 
-/// How often one call repeats a publish whose refusal was explained. Each repetition knows more than the one before, so
-/// that more are needed only while somebody else keeps writing.
+/// How often one call repeats a publish whose refusal was explained. Each repetition knows more than the one
+/// before, so that more are needed only while somebody else keeps writing.
 const ATTEMPTS_MAX: usize = 5;
 
-/// Publishes the ticks of one shard. Each publish names the last message of its subject that it knows of, and is refused
-/// when there is another.
+/// Publishes the ticks of one shard. Each publish names the last message of its subject that it knows of, and is
+/// refused when there is another.
 #[derive(Debug)]
 pub struct TickPublisher {
     bus: Bus,
@@ -47,11 +47,7 @@ pub struct RecoveredBatch {
 impl Bus {
     /// The publisher of validated ticks of `shard`. Recover before the first publish.
     pub fn tick_publisher(&self, shard: Shard) -> TickPublisher {
-        TickPublisher {
-            bus: self.clone(),
-            shard,
-            last: HashMap::new(),
-        }
+        TickPublisher { bus: self.clone(), shard, last: HashMap::new() }
     }
 }
 
@@ -60,23 +56,15 @@ impl TickPublisher {
     /// [`PublishError::needs_recovery`].
     pub async fn recover(&mut self) -> Result<Recovered, BrokerError> {
         let stored = self.bus.broker.last_per_subject(StreamKind::Ticks).await?;
-        self.last = stored
-            .iter()
-            .map(|stored| (Arc::clone(&stored.subject), stored.sequence))
-            .collect();
+        self.last = stored.iter().map(|stored| (Arc::clone(&stored.subject), stored.sequence)).collect();
         let batches = self.bus.newest_batches(&stored).into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
         Ok(Recovered {
             batches: batches
                 .filter(|(_, batch)| self.owns(&batch.instrument))
-                .map(|(stream_sequence, batch)| RecoveredBatch {
-                    stream_sequence,
-                    batch,
-                })
+                .map(|(stream_sequence, batch)| RecoveredBatch { stream_sequence, batch })
                 .collect(),
-            snapshots: snapshots
-                .filter(|snapshot| self.owns(&snapshot.instrument))
-                .collect(),
+            snapshots: snapshots.filter(|snapshot| self.owns(&snapshot.instrument)).collect(),
         })
     }
 
@@ -100,25 +88,14 @@ impl TickPublisher {
     }
 
     async fn publish_on(&mut self, subject: &str, batch: &TickBatch) -> Result<u64, PublishError> {
-        let mut message = outgoing(
-            StreamKind::Ticks,
-            subject,
-            batch,
-            &headers::current_context(),
-            None,
-        );
+        let mut message = outgoing(StreamKind::Ticks, subject, batch, &headers::current_context(), None);
         message.headers.set(OWNER, self.bus.owner.to_string());
         let published = self.publish_fenced(&mut message).await.inspect_err(|error| {
             if let PublishError::Fenced { by, .. } = error {
                 tracing::error!(subject, %by, own = %self.bus.owner, "fenced by an owner who started later");
             }
         })?;
-        metrics::published(
-            StreamKind::Ticks,
-            message.payload.len(),
-            batch.ticks.len(),
-            published.duplicate,
-        );
+        metrics::published(StreamKind::Ticks, message.payload.len(), batch.ticks.len(), published.duplicate);
         self.last.insert(message.subject, published.sequence);
         Ok(published.sequence)
     }
@@ -131,10 +108,7 @@ impl TickPublisher {
                 Err(PublishFailure::WrongLastSequence) => match self.explain_refusal(message).await? {
                     Explained::RepeatAfter(sequence) => message.expected_last = Some(sequence),
                     Explained::Stored(sequence) => {
-                        return Ok(Published {
-                            sequence,
-                            duplicate: true,
-                        });
+                        return Ok(Published { sequence, duplicate: true });
                     }
                 },
                 Err(failure) => {
@@ -143,31 +117,21 @@ impl TickPublisher {
                 }
             }
         }
-        Err(PublishError::UnknownOwner {
-            subject: message.subject.to_string(),
-        })
+        Err(PublishError::UnknownOwner { subject: message.subject.to_string() })
     }
 
     /// A refusal is not yet a fence: what the last message of the subject is decides.
     async fn explain_refusal(&self, message: &Outgoing) -> Result<Explained, PublishError> {
         let subject = || message.subject.to_string();
-        let last =
-            last_message(&self.bus.broker, message)
-                .await
-                .map_err(|source| PublishError::Unavailable {
-                    subject: subject(),
-                    source,
-                })?;
+        let last = last_message(&self.bus.broker, message)
+            .await
+            .map_err(|source| PublishError::Unavailable { subject: subject(), source })?;
         let own = *self.bus.owner;
         let Some(last) = last else {
             metrics::refused(Refusal::AgedOut);
             return Ok(Explained::RepeatAfter(0));
         };
-        match last
-            .headers
-            .get(OWNER)
-            .and_then(|owner| owner.parse::<Owner>().ok())
-        {
+        match last.headers.get(OWNER).and_then(|owner| owner.parse::<Owner>().ok()) {
             Some(owner) if owner == own && last.payload == message.payload => {
                 metrics::refused(Refusal::OwnAcknowledgementLost);
                 Ok(Explained::Stored(last.sequence))
@@ -179,17 +143,11 @@ impl TickPublisher {
             }
             Some(owner) if owner > own => {
                 metrics::refused(Refusal::Fenced);
-                Err(PublishError::Fenced {
-                    subject: subject(),
-                    by: owner,
-                })
+                Err(PublishError::Fenced { subject: subject(), by: owner })
             }
             Some(owner) => {
                 metrics::refused(Refusal::TakenOver);
-                Err(PublishError::TakenOver {
-                    subject: subject(),
-                    from: owner,
-                })
+                Err(PublishError::TakenOver { subject: subject(), from: owner })
             }
             None => {
                 metrics::refused(Refusal::TakenOver);

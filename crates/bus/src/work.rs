@@ -78,16 +78,16 @@ pub struct Lag {
     pub pending_messages: u64,
     /// Messages that it was given and has not acknowledged.
     pub unacknowledged: u64,
-    /// How much of what the stream may hold is waiting for this worker, in percent, estimated from the average size of
-    /// a message.
+    /// How much of what the stream may hold is waiting for this worker, in percent, estimated from the average size
+    /// of a message.
     pub percent_of_limit: u64,
 }
 
 /// Reads the work of a shard, strictly in stream order.
 ///
-/// At the start, after an error, and when a message comes again out of order, the durable consumer is set back to the first
-/// message that was not acknowledged, and everything from there on comes again. So what an owner who died had in hand comes
-/// before anything newer.
+/// At the start, after an error, and when a message comes again out of order, the durable consumer is set back to
+/// the first message that was not acknowledged, and everything from there on comes again. So what an owner who died
+/// had in hand comes before anything newer.
 #[derive(Debug)]
 pub struct WorkReader {
     work: Work,
@@ -143,8 +143,9 @@ impl Bus {
 }
 
 impl WorkReader {
-    /// Waits up to `wait` for work and returns what is there, 1 to `max_messages` messages; none when the time is over.
-    /// May be cancelled without losing anything.
+    /// Waits up to `wait` for work and returns what is there, 1 to `max_messages` messages; none when the time is
+    /// over. May be cancelled without losing anything. After an error the caller waits a little before it asks
+    /// again.
     pub async fn fetch(&mut self, max_messages: usize, wait: Duration) -> Result<Vec<Delivery>, FetchError> {
         let until = Instant::now() + wait;
         loop {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Decimal, Tick, UnixNanos};
+use crate::{Decimal, Tick, UnixNanos, number::add_exact};
 
 /// The width of a stored bar.
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -56,13 +56,11 @@ impl Bar {
 
     /// Adds the trades of `other`, which no trade of this bar may be among. Neither order nor grouping matters.
     ///
-    /// Returns `false` and changes nothing when a sum would exceed what a decimal can hold.
+    /// Returns `false` and changes nothing when a sum cannot be held exactly.
     #[must_use]
     pub fn merge(&mut self, other: &Bar) -> bool {
-        let (Some(sum_price), Some(sum_volume)) = (
-            self.sum_price.checked_add(other.sum_price),
-            self.sum_volume.checked_add(other.sum_volume),
-        ) else {
+        let sums = (add_exact(self.sum_price, other.sum_price), add_exact(self.sum_volume, other.sum_volume));
+        let (Some(sum_price), Some(sum_volume)) = sums else {
             return false;
         };
         self.sum_price = sum_price;
@@ -201,7 +199,28 @@ mod tests {
         let mut bar = fold(&[tick(1, 1, 100)]);
         bar.sum_price = Decimal::MAX;
         let before = bar.clone();
-        assert!(!bar.merge(&before.clone()));
+        assert!(!bar.merge(&before));
         assert_eq!(bar, before);
+    }
+}
+
+#[cfg(test)]
+mod interval_tests {
+    use super::*;
+
+    #[test]
+    fn intervals_divide_a_day() {
+        let all = [
+            Interval::OneMinute,
+            Interval::FiveMinutes,
+            Interval::FifteenMinutes,
+            Interval::OneHour,
+            Interval::SixHours,
+            Interval::OneDay,
+        ];
+        for interval in all {
+            assert_eq!(86_400 % interval.width().as_secs(), 0, "{interval:?}");
+            assert_eq!(interval.width().as_secs() % MINUTE.as_secs(), 0, "{interval:?}");
+        }
     }
 }

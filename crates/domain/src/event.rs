@@ -125,21 +125,66 @@ impl FeedEvent {
         let what = match &self.kind {
             EventKind::Gap(gap) => format!("{}/{}-{}", gap.run, gap.first_trade_id, gap.last_trade_id),
             EventKind::Repaired(gap) => {
-                format!(
-                    "{}/{}-{}/{}",
-                    gap.run, gap.first_trade_id, gap.last_trade_id, gap.repaired_count
-                )
+                format!("{}/{}-{}/{}", gap.run, gap.first_trade_id, gap.last_trade_id, gap.repaired_count)
             }
             EventKind::NewRun { first, .. } => first.to_string(),
             EventKind::FeedState(state) => format!("{state:?}/{}/{}", self.source, self.time.nanos()),
-            EventKind::Overrun {
-                stream,
-                first_sequence,
-                last_sequence,
-            } => {
+            EventKind::Overrun { stream, first_sequence, last_sequence } => {
                 format!("{stream}/{first_sequence}-{last_sequence}")
             }
         };
         format!("{}/{}/{what}", self.kind.name(), self.instrument)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gap() -> Gap {
+        Gap {
+            instrument: Instrument::new("coinbase", "BTC-USD").unwrap(),
+            run: 1,
+            first_trade_id: 5,
+            last_trade_id: 9,
+            after: None,
+            before: None,
+            detected_at: UnixNanos::new(7),
+            cause: GapCause::Disconnect,
+            state: GapState::Open,
+            repaired_count: 2,
+        }
+    }
+
+    /// The identity is what the broker removes repetitions by: the same event said twice has one, different ones differ.
+    #[test]
+    fn each_event_has_an_identity_of_its_own() {
+        let previous = Position { run: 0, sequence: 10 };
+        let overrun = EventKind::Overrun { stream: "LF_TICKS".into(), first_sequence: 3, last_sequence: 4 };
+        let kinds = [
+            (EventKind::Gap(gap()), "gap", "gap/coinbase:BTC-USD/1/5-9"),
+            (EventKind::Repaired(gap()), "repaired", "repaired/coinbase:BTC-USD/1/5-9/2"),
+            (
+                EventKind::NewRun { previous, first: Position { run: 1, sequence: 2 } },
+                "new_run",
+                "new_run/coinbase:BTC-USD/1/2",
+            ),
+            (
+                EventKind::FeedState(FeedState::Stale),
+                "feed_state",
+                "feed_state/coinbase:BTC-USD/Stale/ingestor/a/8",
+            ),
+            (overrun, "overrun", "overrun/coinbase:BTC-USD/LF_TICKS/3-4"),
+        ];
+        for (kind, name, identity) in kinds {
+            assert_eq!(kind.name(), name);
+            let event = FeedEvent {
+                instrument: gap().instrument,
+                time: UnixNanos::new(8),
+                source: "ingestor/a".into(),
+                kind,
+            };
+            assert_eq!(event.identity(), identity);
+        }
     }
 }

@@ -92,10 +92,7 @@ pub struct Instrument {
 impl Instrument {
     /// Checks both names.
     pub fn new(venue: &str, product: &str) -> Result<Self, InvalidInstrument> {
-        Ok(Self {
-            venue: Venue::new(venue)?,
-            product: Product::new(product)?,
-        })
+        Ok(Self { venue: Venue::new(venue)?, product: Product::new(product)? })
     }
 }
 
@@ -113,21 +110,12 @@ mod tests {
     #[test]
     fn refuses_names_that_could_break_out() {
         for bad in ["", "BTC USD", "BTC\nUSD", "<b>", "a\"b", &"X".repeat(65)] {
-            assert!(
-                matches!(Product::new(bad), Err(InvalidInstrument::Product(_))),
-                "{bad:?}"
-            );
+            assert!(matches!(Product::new(bad), Err(InvalidInstrument::Product(_))), "{bad:?}");
         }
         for bad in ["", "Coinbase", "coin base", &"x".repeat(33)] {
-            assert!(
-                matches!(Venue::new(bad), Err(InvalidInstrument::Venue(_))),
-                "{bad:?}"
-            );
+            assert!(matches!(Venue::new(bad), Err(InvalidInstrument::Venue(_))), "{bad:?}");
         }
-        assert_eq!(
-            Instrument::new("coinbase", "BTC-USD").unwrap().to_string(),
-            "coinbase:BTC-USD"
-        );
+        assert_eq!(Instrument::new("coinbase", "BTC-USD").unwrap().to_string(), "coinbase:BTC-USD");
         assert!(Product::new("BTC/USD.x").is_ok());
     }
 }

@@ -37,6 +37,15 @@ pub fn parse_number(text: &str) -> Result<Decimal, InvalidNumber> {
     Decimal::from_str_exact(text).map_err(|_| InvalidNumber::TooPrecise(clip(text)))
 }
 
+/// The sum of two numbers; `None` when it cannot be held exactly. The library's own addition would round it.
+pub(crate) fn add_exact(left: Decimal, right: Decimal) -> Option<Decimal> {
+    let sum = left.checked_add(right)?;
+    let digits_after_point = |number: Decimal| number.normalize().scale();
+    let needed = digits_after_point(left).max(digits_after_point(right));
+    // A result that does not fit is given fewer digits after the point than its parts have.
+    (sum.scale() >= needed).then_some(sum)
+}
+
 /// Faults quote what they refuse, but never at unbounded length.
 fn clip(text: &str) -> String {
     text.chars().take(64).collect()
@@ -49,15 +58,7 @@ mod tests {
 
     #[test]
     fn keeps_every_digit() {
-        for text in [
-            "0.00000001",
-            "888888004.0000",
-            "948687088.00000000",
-            "18187.00",
-            "0",
-            "-0.5",
-            "58800",
-        ] {
+        for text in ["0.00000001", "888888004.0000", "948687088.00000000", "18187.00", "0", "-0.5", "58800"] {
             assert_eq!(parse_number(text).unwrap().to_string(), text);
         }
     }
@@ -65,14 +66,10 @@ mod tests {
     #[test]
     fn names_what_is_wrong() {
         assert_eq!(parse_number(""), Err(InvalidNumber::Empty));
-        for text in [
-            "0.-10000", "1e5", "1E-8", "+1", " 1", "1.", ".5", "1_000", "NaN", "inf", "--1", "1.2.3", "１",
-        ] {
-            assert_eq!(
-                parse_number(text),
-                Err(InvalidNumber::Malformed(text.into())),
-                "{text}"
-            );
+        for text in
+            ["0.-10000", "1e5", "1E-8", "+1", " 1", "1.", ".5", "1_000", "NaN", "inf", "--1", "1.2.3", "１"]
+        {
+            assert_eq!(parse_number(text), Err(InvalidNumber::Malformed(text.into())), "{text}");
         }
         let long = "1234567890123456789012345678901234567890";
         assert_eq!(parse_number(long), Err(InvalidNumber::TooPrecise(long.into())));
@@ -80,7 +77,32 @@ mod tests {
         assert_eq!(parse_number(deep), Err(InvalidNumber::TooPrecise(deep.into())));
     }
 
+    #[test]
+    fn a_sum_that_would_be_rounded_is_refused() {
+        let number = |text| parse_number(text).unwrap();
+        let (large, small) = (number("7922816251426433759354395033"), number("0.01"));
+        assert!(large.checked_add(small).is_some(), "the library rounds");
+        assert_eq!(add_exact(large, small), None);
+        assert_eq!(add_exact(small, large), None);
+        assert_eq!(add_exact(large, number("1.00")), Some(number("7922816251426433759354395034")));
+        assert_eq!(add_exact(Decimal::MAX, Decimal::ONE), None);
+        assert_eq!(add_exact(number("0.1"), number("0.20")), Some(number("0.30")));
+    }
+
     proptest! {
+        /// Against whole numbers of the smallest unit.
+        #[test]
+        fn sums_are_exact(
+            left in -(1i64 << 60)..(1i64 << 60), right in -(1i64 << 60)..(1i64 << 60),
+            left_scale in 0u32..18, right_scale in 0u32..18,
+        ) {
+            let unit = |mantissa: i64, scale: u32| i128::from(mantissa) * 10i128.pow(18 - scale);
+            if let Some(sum) = add_exact(Decimal::new(left, left_scale), Decimal::new(right, right_scale)) {
+                let expected = unit(left, left_scale) + unit(right, right_scale);
+                prop_assert_eq!(sum.mantissa() * 10i128.pow(18 - sum.scale()), expected);
+            }
+        }
+
         #[test]
         fn text_round_trips(mantissa in -(1i64 << 60)..(1i64 << 60), scale in 0u32..18) {
             let number = Decimal::new(mantissa, scale);

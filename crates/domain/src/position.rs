@@ -16,3 +16,16 @@ impl std::fmt::Display for Position {
         write!(f, "{}/{}", self.run, self.sequence)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_later_run_comes_after_every_sequence_of_the_one_before() {
+        let last = Position { run: 0, sequence: u64::MAX };
+        let first = Position { run: 1, sequence: 0 };
+        assert!(last < first);
+        assert_eq!(first.to_string(), "1/0");
+    }
+}

@@ -92,3 +92,22 @@ impl RejectedTick {
         raw.get(..REJECT_RAW_BYTES_MAX).unwrap_or(raw).to_vec()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn reasons_have_names_that_fit_into_subjects() {
+        let names: BTreeSet<&str> = RejectReason::ALL.into_iter().map(RejectReason::as_str).collect();
+        assert_eq!(names.len(), RejectReason::ALL.len());
+        assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')));
+    }
+
+    #[test]
+    fn what_is_kept_is_bounded() {
+        assert_eq!(RejectedTick::clip(&[7; 10]), [7; 10]);
+        assert_eq!(RejectedTick::clip(&vec![0; REJECT_RAW_BYTES_MAX + 1]).len(), REJECT_RAW_BYTES_MAX);
+    }
+}

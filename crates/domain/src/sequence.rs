@@ -72,24 +72,15 @@ impl ProductTracker {
             return Verdict::Next(self.accept(Position { run: 0, sequence }, tick.event_time, session));
         };
         if sequence > last.position.sequence {
-            let position = Position {
-                run: last.position.run,
-                sequence,
-            };
+            let position = Position { run: last.position.run, sequence };
             return Verdict::Next(self.accept(position, tick.event_time, session));
         }
         if self.starts_anew(last, tick, session) {
-            let first = Position {
-                run: last.position.run.saturating_add(1),
-                sequence,
-            };
+            let first = Position { run: last.position.run.saturating_add(1), sequence };
             self.recent.clear();
             self.floor = 0;
             self.accept(first, tick.event_time, session);
-            return Verdict::NewRun {
-                previous: last.position,
-                first,
-            };
+            return Verdict::NewRun { previous: last.position, first };
         }
         if sequence <= self.floor || self.recent.contains(&sequence) {
             Verdict::Duplicate

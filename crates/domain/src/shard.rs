@@ -48,19 +48,15 @@ impl ShardCount {
 
     /// The shard with this number; `None` when there are not so many.
     pub fn shard(self, number: u64) -> Option<Shard> {
-        u16::try_from(number)
-            .ok()
-            .filter(|number| *number < self.get())
-            .map(Shard)
+        u16::try_from(number).ok().filter(|number| *number < self.get()).map(Shard)
     }
 
     /// The owner of `instrument`: SHA-256 of `venue:product`, read as a big-endian integer, modulo the count.
     pub fn shard_of(self, instrument: &Instrument) -> Shard {
         let digest = Sha256::digest(instrument.to_string().as_bytes());
         let count = u32::from(self.get());
-        let remainder = digest.iter().fold(0u32, |remainder, byte| {
-            (remainder * 256 + u32::from(*byte)) % count
-        });
+        let remainder =
+            digest.iter().fold(0u32, |remainder, byte| (remainder * 256 + u32::from(*byte)) % count);
         Shard(u16::try_from(remainder).unwrap_or(0))
     }
 }
@@ -111,9 +107,6 @@ mod tests {
         let one = ShardCount::new(1).unwrap();
         assert_eq!(one.shards().count(), 1);
         assert_eq!(one.shard(1), None);
-        assert_eq!(
-            one.shard_of(&Instrument::new("coinbase", "BTC-USD").unwrap()),
-            one.shard(0).unwrap()
-        );
+        assert_eq!(one.shard_of(&Instrument::new("coinbase", "BTC-USD").unwrap()), one.shard(0).unwrap());
     }
 }

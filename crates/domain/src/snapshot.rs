@@ -102,10 +102,7 @@ mod tests {
                 side: None,
                 trade_id: None,
             }),
-            best_bid: Some(Quote {
-                price: Decimal::from(sequence),
-                size: None,
-            }),
+            best_bid: Some(Quote { price: Decimal::from(sequence), size: None }),
             best_ask: None,
             day: None,
             flags: TickFlags::default(),

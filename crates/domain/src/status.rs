@@ -77,9 +77,6 @@ mod tests {
             rejected: 0,
             duplicates: 0,
         };
-        assert_eq!(
-            (status.instance.as_str(), status.worker_shard()),
-            ("host-17-3", Some(3))
-        );
+        assert_eq!((status.instance.as_str(), status.worker_shard()), ("host-17-3", Some(3)));
     }
 }

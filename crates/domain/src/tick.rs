@@ -83,10 +83,7 @@ impl TickFlags {
 
     /// The reverse of [`TickFlags::to_bits`]; unknown bits are ignored.
     pub fn from_bits(bits: u32) -> Self {
-        Self {
-            backfilled: bits & 1 != 0,
-            locked_book: bits & 2 != 0,
-        }
+        Self { backfilled: bits & 1 != 0, locked_book: bits & 2 != 0 }
     }
 }
 
@@ -118,10 +115,7 @@ pub struct Tick {
 impl Tick {
     /// The place of this tick in the live feed; `None` for backfilled ticks.
     pub fn position(&self) -> Option<Position> {
-        self.sequence.map(|sequence| Position {
-            run: self.run,
-            sequence,
-        })
+        self.sequence.map(|sequence| Position { run: self.run, sequence })
     }
 
     /// The exchange's number of the trade.
@@ -143,10 +137,7 @@ mod tests {
 
     #[test]
     fn sides_have_names_and_opposites() {
-        assert_eq!(
-            (Side::Buy.as_str(), Side::Buy.opposite().as_str()),
-            ("buy", "sell")
-        );
+        assert_eq!((Side::Buy.as_str(), Side::Buy.opposite().as_str()), ("buy", "sell"));
         assert_eq!(Side::Sell.opposite(), Side::Buy);
     }
 }

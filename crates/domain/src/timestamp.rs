@@ -42,14 +42,9 @@ impl UnixNanos {
     }
 
     /// The wall clock of this machine. Only shells call this; the core gets time as an argument.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the one place that reads the wall clock"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the one place that reads the wall clock")]
     pub fn now() -> Self {
-        let elapsed = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
+        let elapsed = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Self(i64::try_from(elapsed.as_nanos()).unwrap_or(i64::MAX))
     }
 
@@ -72,18 +67,12 @@ impl UnixNanos {
 
     /// This time moved forward, held at the end of the range.
     pub fn saturating_add(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_add(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
     }
 
     /// This time moved back, held at the start of the range.
     pub fn saturating_sub(self, by: Duration) -> Self {
-        Self(
-            self.0
-                .saturating_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)),
-        )
+        Self(self.0.saturating_sub(i64::try_from(by.as_nanos()).unwrap_or(i64::MAX)))
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
@@ -120,10 +109,7 @@ pub struct TimeRange {
 
 impl TimeRange {
     /// Everything that can be held.
-    pub const ALL: Self = Self {
-        from: UnixNanos::MIN,
-        until: UnixNanos::MAX,
-    };
+    pub const ALL: Self = Self { from: UnixNanos::MIN, until: UnixNanos::MAX };
 
     /// Whether `time` lies in the range.
     pub fn contains(&self, time: UnixNanos) -> bool {
@@ -138,22 +124,10 @@ mod tests {
     #[test]
     fn reads_what_the_exchange_sends() {
         let parse = |text| UnixNanos::parse_rfc3339(text);
-        assert_eq!(
-            parse("2021-04-17T16:44:06.123456Z").unwrap().nanos(),
-            1_618_677_846_123_456_000
-        );
-        assert_eq!(
-            parse("2019-08-01T00:00:03.818Z").unwrap().nanos(),
-            1_564_617_603_818_000_000
-        );
-        assert_eq!(
-            parse("2019-08-01T00:00:03Z").unwrap().nanos(),
-            1_564_617_603_000_000_000
-        );
-        assert!(matches!(
-            parse("0001-01-01T00:00:00.000000Z"),
-            Err(InvalidTime::OutOfRange(_))
-        ));
+        assert_eq!(parse("2021-04-17T16:44:06.123456Z").unwrap().nanos(), 1_618_677_846_123_456_000);
+        assert_eq!(parse("2019-08-01T00:00:03.818Z").unwrap().nanos(), 1_564_617_603_818_000_000);
+        assert_eq!(parse("2019-08-01T00:00:03Z").unwrap().nanos(), 1_564_617_603_000_000_000);
+        assert!(matches!(parse("0001-01-01T00:00:00.000000Z"), Err(InvalidTime::OutOfRange(_))));
         assert!(matches!(parse("yesterday"), Err(InvalidTime::Malformed(_))));
     }
 
@@ -166,13 +140,7 @@ mod tests {
     #[test]
     fn floors_before_and_after_1970() {
         let minute = Duration::from_secs(60);
-        assert_eq!(
-            UnixNanos::new(61_000_000_000).floor_to(minute),
-            UnixNanos::new(60_000_000_000)
-        );
-        assert_eq!(
-            UnixNanos::new(-1).floor_to(minute),
-            UnixNanos::new(-60_000_000_000)
-        );
+        assert_eq!(UnixNanos::new(61_000_000_000).floor_to(minute), UnixNanos::new(60_000_000_000));
+        assert_eq!(UnixNanos::new(-1).floor_to(minute), UnixNanos::new(-60_000_000_000));
     }
 }

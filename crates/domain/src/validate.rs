@@ -80,10 +80,7 @@ pub fn validate(tick: &mut Tick) -> Result<(), Fault> {
     tick.flags.locked_book = false;
     if let (Some(bid), Some(ask)) = (&tick.best_bid, &tick.best_ask) {
         if bid.price > ask.price {
-            return Err(Fault::CrossedBook {
-                bid: bid.price,
-                ask: ask.price,
-            });
+            return Err(Fault::CrossedBook { bid: bid.price, ask: ask.price });
         }
         tick.flags.locked_book = bid.price == ask.price;
     }
@@ -92,11 +89,7 @@ pub fn validate(tick: &mut Tick) -> Result<(), Fault> {
 
 fn check_presence(tick: &Tick) -> Result<(), Fault> {
     if tick.flags.backfilled {
-        return if tick.trade_id().is_some() {
-            Ok(())
-        } else {
-            Err(Fault::MissingTrade)
-        };
+        return if tick.trade_id().is_some() { Ok(()) } else { Err(Fault::MissingTrade) };
     }
     if tick.sequence.is_none() {
         return Err(Fault::MissingSequence);
@@ -112,10 +105,7 @@ fn check_time(tick: &Tick) -> Result<(), Fault> {
         return Err(Fault::TooEarly(tick.event_time));
     }
     if tick.event_time > tick.receive_time.saturating_add(FUTURE_TOLERANCE) {
-        return Err(Fault::InTheFuture {
-            event_time: tick.event_time,
-            receive_time: tick.receive_time,
-        });
+        return Err(Fault::InTheFuture { event_time: tick.event_time, receive_time: tick.receive_time });
     }
     Ok(())
 }
@@ -135,32 +125,18 @@ fn check_day(tick: &Tick) -> Result<(), Fault> {
         ("volume_24h", day.volume_24h),
         ("volume_30d", day.volume_30d),
     ];
-    fields
-        .into_iter()
-        .try_for_each(|(field, value)| value.map_or(Ok(()), |value| not_negative(field, value)))
+    fields.into_iter().try_for_each(|(field, value)| value.map_or(Ok(()), |value| not_negative(field, value)))
 }
 
 fn positive(field: &'static str, value: Decimal) -> Result<(), Fault> {
-    if value > Decimal::ZERO {
-        Ok(())
-    } else {
-        Err(Fault::NotPositive {
-            field,
-            value,
-            allowed: "above 0",
-        })
-    }
+    if value > Decimal::ZERO { Ok(()) } else { Err(Fault::NotPositive { field, value, allowed: "above 0" }) }
 }
 
 fn not_negative(field: &'static str, value: Decimal) -> Result<(), Fault> {
     if value >= Decimal::ZERO {
         Ok(())
     } else {
-        Err(Fault::NotPositive {
-            field,
-            value,
-            allowed: "0 or above",
-        })
+        Err(Fault::NotPositive { field, value, allowed: "0 or above" })
     }
 }
 

@@ -17,10 +17,7 @@ pub struct Rate {
 impl Default for Rate {
     /// 100 messages per second, 200 at once.
     fn default() -> Self {
-        Self {
-            per_second: NonZeroU32::MIN.saturating_add(99),
-            burst: NonZeroU32::MIN.saturating_add(199),
-        }
+        Self { per_second: NonZeroU32::MIN.saturating_add(99), burst: NonZeroU32::MIN.saturating_add(199) }
     }
 }
 

@@ -5,7 +5,8 @@ use std::sync::{Arc, RwLock};
 use bus::Bus;
 use domain::{FeedEvent, Instrument, Snapshot, TickBatch};
 use metrics::{counter, gauge};
-use tokio::{sync::watch, task::JoinHandle};
+use tokio::sync::watch;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{Applied, Config, LiveState, follow, metrics as names};
 
@@ -14,7 +15,7 @@ use crate::{Applied, Config, LiveState, follow, metrics as names};
 #[derive(Clone, Debug)]
 pub struct LiveFeed {
     shared: Arc<Shared>,
-    _follower: Option<Arc<AbortOnDrop>>,
+    _followers: Arc<[AbortOnDropHandle<()>]>,
 }
 
 /// What the publisher and the subscribers share. A lock is held while a message is applied or a read is made, never
@@ -26,21 +27,18 @@ pub(crate) struct Shared {
     caught_up: watch::Sender<bool>,
 }
 
-#[derive(Debug)]
-struct AbortOnDrop(Vec<JoinHandle<()>>);
-
 impl LiveFeed {
     /// A feed that nobody fills but the caller.
     pub fn by_hand(config: Config) -> Self {
-        Self { shared: Arc::new(Shared::new(config)), _follower: None }
+        Self { shared: Arc::new(Shared::new(config)), _followers: Arc::new([]) }
     }
 
     /// Follows the bus from now on, through reconnections and losses. Needs a tokio runtime.
     pub fn start(bus: Bus, config: Config) -> Self {
         let shared = Arc::new(Shared::new(config));
-        let ticks = tokio::spawn(follow::ticks(bus.clone(), Arc::clone(&shared)));
-        let events = tokio::spawn(follow::events(bus, Arc::clone(&shared)));
-        Self { shared, _follower: Some(Arc::new(AbortOnDrop(vec![ticks, events]))) }
+        let ticks = AbortOnDropHandle::new(tokio::spawn(follow::ticks(bus.clone(), Arc::clone(&shared))));
+        let events = AbortOnDropHandle::new(tokio::spawn(follow::events(bus, Arc::clone(&shared))));
+        Self { shared, _followers: Arc::new([ticks, events]) }
     }
 
     /// Waits until the stream has been followed to its end once: from then on the newest state is the newest there is.
@@ -62,6 +60,11 @@ impl LiveFeed {
     /// The newest state of every product, in the order in which they appeared.
     pub fn snapshots(&self) -> Vec<Arc<Snapshot>> {
         self.read(|state| state.snapshots().cloned().collect())
+    }
+
+    /// How many ticks have moved a product on since the start.
+    pub fn ticks(&self) -> u64 {
+        self.read(LiveState::ticks)
     }
 
     /// Applies the ticks of a message of `LF_TICKS` and wakes the subscribers.
@@ -132,21 +135,13 @@ impl Shared {
     fn record(&self, applied: Applied) {
         counter!(names::TICKS).increment(applied.accepted);
         counter!(names::EVICTIONS).increment(applied.evicted);
-        for (reason, count) in [
-            ("old", applied.old),
-            ("backfilled", applied.backfilled),
-            ("too_many_products", applied.refused),
-        ] {
+        for (reason, count) in
+            [("old", applied.old), ("backfilled", applied.backfilled), ("too_many_products", applied.refused)]
+        {
             if count > 0 {
                 counter!(names::TICKS_LEFT_OUT, "reason" => reason).increment(count);
             }
         }
         gauge!(names::PRODUCTS).set(self.read(LiveState::products) as f64);
-    }
-}
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
     }
 }

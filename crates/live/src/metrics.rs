@@ -1,4 +1,5 @@
-//! The metrics of this crate. Each process follows the stream on its own, so they carry no label of the role.
+//! The metrics of this crate. They carry no label of the role: each process that serves live data follows the stream on its
+//! own. Where query and gateway share a process, there are two feeds and the counters count both.
 
 use metrics::{Unit, describe_counter, describe_gauge};
 
@@ -24,6 +25,10 @@ pub fn describe() {
     describe_counter!(EVICTIONS, Unit::Count, "Ticks that left a ring to make room");
     describe_gauge!(PRODUCTS, Unit::Count, "Products that are known to the live feed");
     describe_counter!(RESTARTS, Unit::Count, "Times that following a stream was begun again, by stream");
-    describe_counter!(REFILLS, Unit::Count, "Times that the stream had lost messages and the state was filled anew");
+    describe_counter!(
+        REFILLS,
+        Unit::Count,
+        "Times that the stream had lost messages and the state was filled anew"
+    );
     describe_gauge!(PENDING, Unit::Count, "Messages of the tick stream that are still to be read");
 }

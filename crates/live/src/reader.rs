@@ -135,7 +135,9 @@ impl Reader {
 
     /// Leaves a product and says whether it was there.
     pub fn remove(&mut self, instrument: &Instrument) -> bool {
-        let Some(at) = self.by_instrument.remove(instrument) else { return false };
+        let Some(at) = self.by_instrument.remove(instrument) else {
+            return false;
+        };
         self.cursors.swap_remove(at);
         if let Some(moved) = self.cursors.get(at) {
             self.by_instrument.insert(moved.instrument.clone(), at);
@@ -164,7 +166,13 @@ impl Reader {
     ///
     /// `now` must not go back; `wall` is the time that the snapshot of an unknown product bears. The error ends a lossless
     /// subscription.
-    pub fn read(&mut self, state: &LiveState, now: Instant, wall: UnixNanos, max: usize) -> Result<Read, FellBehind> {
+    pub fn read(
+        &mut self,
+        state: &LiveState,
+        now: Instant,
+        wall: UnixNanos,
+        max: usize,
+    ) -> Result<Read, FellBehind> {
         self.attach(state);
         self.pace.refresh(now);
         let mut read = Read::default();
@@ -174,7 +182,9 @@ impl Reader {
         let mut through = true;
         for step in 0..count {
             let at = (self.turn + step) % count;
-            let Some(cursor) = self.cursors.get_mut(at) else { continue };
+            let Some(cursor) = self.cursors.get_mut(at) else {
+                continue;
+            };
             let before = read.deliveries.len();
             let stop = cursor.read(state, &mut self.pace, now, wall, max, &mut read.deliveries)?;
             if let Some(stop) = stop {
@@ -220,7 +230,13 @@ impl Reader {
         }
     }
 
-    fn read_snapshots(&mut self, state: &LiveState, wall: UnixNanos, max: usize, deliveries: &mut Vec<Delivery>) {
+    fn read_snapshots(
+        &mut self,
+        state: &LiveState,
+        wall: UnixNanos,
+        max: usize,
+        deliveries: &mut Vec<Delivery>,
+    ) {
         if !self.snapshots_due {
             return;
         }

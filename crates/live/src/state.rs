@@ -34,6 +34,7 @@ pub struct LiveState {
     markets: Vec<Market>,
     by_instrument: HashMap<Instrument, usize>,
     events: EventLog,
+    ticks: u64,
 }
 
 /// One product.
@@ -51,7 +52,7 @@ impl LiveState {
     /// Nothing known yet.
     pub fn new(config: Config) -> Self {
         let events = EventLog::new(config.events_max);
-        Self { config, markets: Vec::new(), by_instrument: HashMap::new(), events }
+        Self { config, markets: Vec::new(), by_instrument: HashMap::new(), events, ticks: 0 }
     }
 
     /// Applies the ticks of a message of `LF_TICKS`.
@@ -60,6 +61,7 @@ impl LiveState {
         for tick in batch.ticks {
             self.apply_tick(stream_sequence, tick, &mut applied);
         }
+        self.ticks += applied.accepted;
         applied
     }
 
@@ -75,7 +77,9 @@ impl LiveState {
             }
             Entry::Vacant(_) => false,
             Entry::Occupied(entry) => {
-                let Some(market) = self.markets.get_mut(*entry.get()) else { return false };
+                let Some(market) = self.markets.get_mut(*entry.get()) else {
+                    return false;
+                };
                 let newer = snapshot.position > market.snapshot.position;
                 if newer {
                     market.tear();
@@ -130,6 +134,11 @@ impl LiveState {
     /// How many products are known.
     pub fn products(&self) -> usize {
         self.markets.len()
+    }
+
+    /// How many ticks have moved a product on.
+    pub fn ticks(&self) -> u64 {
+        self.ticks
     }
 
     pub(crate) fn market(&self, at: usize) -> Option<&Market> {
@@ -204,7 +213,8 @@ impl Market {
 
     fn is_moved_by(&self, position: Position) -> bool {
         // The first tick may have position 0/0, which is not after the position of a product without a tick.
-        position > self.snapshot.position || (self.ring.end() == 0 && self.snapshot.position == Position::default())
+        position > self.snapshot.position
+            || (self.ring.end() == 0 && self.snapshot.position == Position::default())
     }
 
     /// What comes next does not follow upon what the ring holds.

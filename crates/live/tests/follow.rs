@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bus::Bus;
 use domain::{
-    Decimal, FeedSession, Instrument, MarketState, Position, Quote, Snapshot, Tick, TickBatch, TickFlags, UnixNanos,
+    Decimal, FeedSession, Instrument, MarketState, Position, Quote, Snapshot, Tick, TickBatch, TickFlags,
+    UnixNanos,
 };
 use live::{Config, Delivery, LiveFeed, Policy, Products, Start, Subscription};
 use tokio::time::timeout;

@@ -57,11 +57,7 @@ pub struct Flag {
 impl Flag {
     /// A value for `key`, typed as `name`.
     pub fn new(key: impl Into<String>, value: impl Into<String>, name: impl Into<String>) -> Flag {
-        Flag {
-            key: key.into(),
-            value: value.into(),
-            name: name.into(),
-        }
+        Flag { key: key.into(), value: value.into(), name: name.into() }
     }
 }
 
@@ -102,10 +98,8 @@ impl Sources {
             .collect();
         // Two spellings of one key must not win by chance.
         variables.sort();
-        let named = variables
-            .iter()
-            .find(|(name, _)| name == ENVIRONMENT_FILE)
-            .map(|(_, path)| PathBuf::from(path));
+        let named =
+            variables.iter().find(|(name, _)| name == ENVIRONMENT_FILE).map(|(_, path)| PathBuf::from(path));
         let mut entries = match file.or(named) {
             Some(path) => file::read(&path)?,
             None => BTreeMap::new(),
@@ -122,18 +116,9 @@ impl Sources {
             }
         }
         for flag in flags {
-            set(
-                &mut entries,
-                flag.key,
-                Entry::text(flag.value, Origin::Flag(flag.name)),
-            );
+            set(&mut entries, flag.key, Entry::text(flag.value, Origin::Flag(flag.name)));
         }
-        Ok(Sources {
-            entries,
-            other_variables,
-            asked: BTreeMap::new(),
-            problems: Vec::new(),
-        })
+        Ok(Sources { entries, other_variables, asked: BTreeMap::new(), problems: Vec::new() })
     }
 
     /// A reader of the section `name`.
@@ -152,11 +137,7 @@ impl Sources {
     /// Every problem that the readers met and every key that none of them knows, ordered by key.
     pub fn finish(&self) -> Result<(), ConfigProblems> {
         let mut problems = self.problems.clone();
-        problems.extend(unknown::unknown_keys(
-            &self.entries,
-            &self.other_variables,
-            &self.asked,
-        ));
+        problems.extend(unknown::unknown_keys(&self.entries, &self.other_variables, &self.asked));
         ConfigProblems::check(problems)
     }
 
@@ -170,12 +151,7 @@ impl Sources {
 /// characters, so that it is reported as a bad value and not overlooked.
 pub fn environment() -> impl Iterator<Item = (String, String)> {
     std::env::vars_os()
-        .map(|(name, value)| {
-            (
-                name.to_string_lossy().into_owned(),
-                value.to_string_lossy().into_owned(),
-            )
-        })
+        .map(|(name, value)| (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned()))
         .filter(|(name, _)| name.starts_with(ENVIRONMENT_PREFIX))
 }
 
@@ -183,8 +159,7 @@ pub fn environment() -> impl Iterator<Item = (String, String)> {
 /// own purposes (`LEDGERFLUX_GATEWAY_PORT` for a service named `ledgerflux-gateway`).
 fn key_of_variable(name: &str) -> Option<String> {
     let rest = name.strip_prefix(ENVIRONMENT_PREFIX)?;
-    rest.contains("__")
-        .then(|| rest.split("__").collect::<Vec<_>>().join(".").to_lowercase())
+    rest.contains("__").then(|| rest.split("__").collect::<Vec<_>>().join(".").to_lowercase())
 }
 
 /// The variable that sets `key`.

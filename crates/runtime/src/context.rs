@@ -14,20 +14,13 @@ pub struct RoleContext {
 impl RoleContext {
     /// A context for one process.
     pub fn new(readiness: Readiness, shutdown: Shutdown) -> RoleContext {
-        RoleContext {
-            instance: crate::host::instance(),
-            readiness,
-            shutdown,
-        }
+        RoleContext { instance: crate::host::instance(), readiness, shutdown }
     }
 
     /// The context of the role (or part of a role) `name`: its latches are told as `name.latch`, because several roles
     /// may share a process and each of them waits for its own bus.
     pub fn scoped(&self, name: &str) -> RoleContext {
-        RoleContext {
-            readiness: self.readiness.scoped(name),
-            ..self.clone()
-        }
+        RoleContext { readiness: self.readiness.scoped(name), ..self.clone() }
     }
 
     /// Short for `readiness.latch(name)`.

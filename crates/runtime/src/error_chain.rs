@@ -37,9 +37,6 @@ mod tests {
     #[test]
     fn every_cause_is_told_once() {
         let error = Outer(Middle(std::io::Error::other("connection refused")));
-        assert_eq!(
-            ErrorChain(&error).to_string(),
-            "cannot connect: attempt 1: connection refused"
-        );
+        assert_eq!(ErrorChain(&error).to_string(), "cannot connect: attempt 1: connection refused");
     }
 }

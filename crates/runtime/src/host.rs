@@ -18,10 +18,7 @@ pub fn name() -> String {
 /// The ordinal at the end of a stateful pod's name: 3 of `normalizer-3`.
 pub fn ordinal(host_name: &str) -> Option<u64> {
     let (_, digits) = host_name.split('.').next()?.rsplit_once('-')?;
-    digits
-        .parse()
-        .ok()
-        .filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
+    digits.parse().ok().filter(|_| digits.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A name for this process that no other start of it has had: the host name and eight random hexadecimal digits. It
@@ -30,13 +27,7 @@ pub fn instance() -> String {
     let host: String = name()
         .chars()
         .take(INSTANCE_HOST_CHARS_MAX)
-        .map(|letter| {
-            if letter.is_ascii_alphanumeric() || letter == '_' {
-                letter
-            } else {
-                '-'
-            }
-        })
+        .map(|letter| if letter.is_ascii_alphanumeric() || letter == '_' { letter } else { '-' })
         .collect();
     let random = uuid::Uuid::new_v4().simple().to_string();
     format!("{host}-{}", random.get(..8).unwrap_or(&random))
@@ -50,14 +41,9 @@ mod tests {
     fn the_ordinal_is_the_number_after_the_last_hyphen() {
         assert_eq!(ordinal("normalizer-0"), Some(0));
         assert_eq!(ordinal("ledgerflux-normalizer-12.ledgerflux.svc"), Some(12));
-        for name in [
-            "normalizer",
-            "normalizer-",
-            "normalizer-x",
-            "normalizer-+1",
-            "gateway-7d9f8b6c5-x2k4z",
-            "",
-        ] {
+        for name in
+            ["normalizer", "normalizer-", "normalizer-x", "normalizer-+1", "gateway-7d9f8b6c5-x2k4z", ""]
+        {
             assert_eq!(ordinal(name), None, "{name}");
         }
     }
@@ -67,9 +53,7 @@ mod tests {
         let instance = instance();
         assert_ne!(instance, super::instance());
         assert!(
-            instance
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
+            instance.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)),
             "{instance}"
         );
     }

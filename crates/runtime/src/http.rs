@@ -113,10 +113,7 @@ async fn accept(
     listener: &TcpListener,
     places: &Arc<Semaphore>,
 ) -> std::io::Result<(TcpStream, SocketAddr, OwnedSemaphorePermit)> {
-    let place = Arc::clone(places)
-        .acquire_owned()
-        .await
-        .map_err(std::io::Error::other)?;
+    let place = Arc::clone(places).acquire_owned().await.map_err(std::io::Error::other)?;
     let (stream, peer) = listener.accept().await?;
     Ok((stream, peer, place))
 }
@@ -153,9 +150,7 @@ async fn connection<S>(
     S::Future: Send + 'static,
 {
     let service = TowerToHyperService::new(service);
-    let served = builder
-        .serve_connection_with_upgrades(TokioIo::new(stream), service)
-        .into_owned();
+    let served = builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(served).await {
         debug!(error, %peer, "a connection ended early");
     }
@@ -168,11 +163,7 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(limits.header_timeout)
         // hyper wants at least 8 KiB; this also bounds what is read ahead of a slow handler.
-        .max_buf_size(
-            usize::try_from(limits.header_size_bytes_max)
-                .unwrap_or(usize::MAX)
-                .max(8 * 1024),
-        );
+        .max_buf_size(usize::try_from(limits.header_size_bytes_max).unwrap_or(usize::MAX).max(8 * 1024));
     builder
         .http2()
         .timer(TokioTimer::new())

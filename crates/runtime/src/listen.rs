@@ -24,11 +24,7 @@ pub struct BindError {
 /// # Errors
 /// When the address is in use, not one of this machine's, or not permitted.
 pub async fn bind(address: SocketAddr, key: &str) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| BindError {
-        address,
-        key: key.to_owned(),
-        source,
-    })
+    TcpListener::bind(address).await.map_err(|source| BindError { address, key: key.to_owned(), source })
 }
 
 /// Sends small messages at once instead of waiting for more. A connection that closed meanwhile is no reason to fail.
@@ -44,9 +40,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_taken_port_is_an_error_that_names_address_and_key() {
-        let taken = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "ops.listen")
-            .await
-            .unwrap();
+        let taken = bind(SocketAddr::from(([127, 0, 0, 1], 0)), "ops.listen").await.unwrap();
         let address = taken.local_addr().unwrap();
         let error = bind(address, "ops.listen").await.unwrap_err();
         assert_eq!(error.address, address);

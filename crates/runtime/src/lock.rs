@@ -22,9 +22,7 @@ pub struct Config {
 impl Config {
     /// Reads the section.
     pub fn read(reader: &mut Reader<'_>) -> Config {
-        Config {
-            dir: reader.path("dir", ".ledgerflux"),
-        }
+        Config { dir: reader.path("dir", ".ledgerflux") }
     }
 }
 
@@ -63,10 +61,7 @@ impl DataDir {
     /// # Errors
     /// When another process holds it (the error says which), or it cannot be created or written.
     pub fn lock(path: &Path) -> Result<DataDir, LockError> {
-        let io_error = |source| LockError::Io {
-            dir: path.to_owned(),
-            source,
-        };
+        let io_error = |source| LockError::Io { dir: path.to_owned(), source };
         std::fs::create_dir_all(path).map_err(io_error)?;
         let mut file = OpenOptions::new()
             .read(true)
@@ -78,18 +73,12 @@ impl DataDir {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                return Err(LockError::Held {
-                    dir: path.to_owned(),
-                    holder: read_holder(&mut file),
-                });
+                return Err(LockError::Held { dir: path.to_owned(), holder: read_holder(&mut file) });
             }
             Err(TryLockError::Error(source)) => return Err(io_error(source)),
         }
         write_holder(&mut file).map_err(io_error)?;
-        Ok(DataDir {
-            path: path.to_owned(),
-            file,
-        })
+        Ok(DataDir { path: path.to_owned(), file })
     }
 
     /// The folder.
@@ -109,9 +98,8 @@ impl Drop for DataDir {
 }
 
 fn write_holder(file: &mut File) -> std::io::Result<()> {
-    let command: Vec<String> = std::env::args_os()
-        .map(|argument| redact(&argument.to_string_lossy()))
-        .collect();
+    let command: Vec<String> =
+        std::env::args_os().map(|argument| redact(&argument.to_string_lossy())).collect();
     file.set_len(0)?;
     file.rewind()?;
     writeln!(file, "process {}: {}", std::process::id(), command.join(" "))
@@ -139,10 +127,7 @@ mod tests {
         match DataDir::lock(&path).unwrap_err() {
             LockError::Held { dir, holder } => {
                 assert_eq!(dir, path);
-                assert!(
-                    holder.starts_with(&format!("process {}: ", std::process::id())),
-                    "{holder}"
-                );
+                assert!(holder.starts_with(&format!("process {}: ", std::process::id())), "{holder}");
             }
             other => panic!("{other:?}"),
         }

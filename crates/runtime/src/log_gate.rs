@@ -27,21 +27,13 @@ struct State {
 impl LogGate {
     /// A gate that is open once per `period`.
     pub const fn new(period: Duration) -> LogGate {
-        LogGate {
-            period,
-            state: Mutex::new(State {
-                last_passed: None,
-                swallowed: 0,
-            }),
-        }
+        LogGate { period, state: Mutex::new(State { last_passed: None, swallowed: 0 }) }
     }
 
     /// `Some(how many were held back since the last one that passed)` when the line is to be written.
     pub fn pass(&self, now: Instant) -> Option<u64> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = state
-            .last_passed
-            .is_none_or(|last| now.saturating_duration_since(last) >= self.period);
+        let open = state.last_passed.is_none_or(|last| now.saturating_duration_since(last) >= self.period);
         if open {
             state.last_passed = Some(now);
             Some(std::mem::take(&mut state.swallowed))

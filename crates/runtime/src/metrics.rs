@@ -39,30 +39,14 @@ pub fn describe() {
         "When the process began to record metrics (since 1970)"
     );
     describe_gauge!(BUILD_INFO, "Always 1; the label tells which version runs");
-    describe_gauge!(
-        PROCESS_RESIDENT_MEMORY_BYTES,
-        Unit::Bytes,
-        "Memory of the process that is in RAM"
-    );
-    describe_gauge!(
-        PROCESS_OPEN_FILES,
-        Unit::Count,
-        "Open files of the process, sockets included"
-    );
-    describe_counter!(
-        RUNTIME_RETRIES_TOTAL,
-        Unit::Count,
-        "Attempts that failed and are tried again"
-    );
+    describe_gauge!(PROCESS_RESIDENT_MEMORY_BYTES, Unit::Bytes, "Memory of the process that is in RAM");
+    describe_gauge!(PROCESS_OPEN_FILES, Unit::Count, "Open files of the process, sockets included");
+    describe_counter!(RUNTIME_RETRIES_TOTAL, Unit::Count, "Attempts that failed and are tried again");
     describe_counter!(RUNTIME_TASK_FAILURES_TOTAL, Unit::Count, "Tasks that failed");
     describe_counter!(
         RUNTIME_TASK_RESTARTS_TOTAL,
         Unit::Count,
         "Tasks that were started again after a failure"
     );
-    describe_gauge!(
-        RUNTIME_READY,
-        Unit::Count,
-        "1 while the process is ready to do its job, else 0"
-    );
+    describe_gauge!(RUNTIME_READY, Unit::Count, "1 while the process is ready to do its job, else 0");
 }

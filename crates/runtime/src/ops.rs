@@ -32,9 +32,7 @@ pub struct Config {
 impl Config {
     /// Reads the section; each role has its own default port on the loopback interface.
     pub fn read(reader: &mut Reader<'_>, default_port: u16) -> Config {
-        Config {
-            listen: reader.address("listen", SocketAddr::from(([127, 0, 0, 1], default_port))),
-        }
+        Config { listen: reader.address("listen", SocketAddr::from(([127, 0, 0, 1], default_port))) }
     }
 }
 
@@ -52,17 +50,9 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdo
         .route("/ready", get(ready_page))
         .with_state(readiness.clone())
         .merge(grpc)
-        .fallback(|| async {
-            (
-                StatusCode::NOT_FOUND,
-                "not found: try /metrics, /health or /ready\n",
-            )
-        });
-    let limits = Limits {
-        connections_max: CONNECTIONS_MAX,
-        drain_deadline: DRAIN_DEADLINE,
-        ..Limits::default()
-    };
+        .fallback(|| async { (StatusCode::NOT_FOUND, "not found: try /metrics, /health or /ready\n") });
+    let limits =
+        Limits { connections_max: CONNECTIONS_MAX, drain_deadline: DRAIN_DEADLINE, ..Limits::default() };
     tokio::join!(
         serve_http(listener, router, limits, shutdown.clone()),
         shutdown.run_until(follow_readiness(reporter, readiness)),
@@ -72,22 +62,16 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdo
 async fn metrics_page(State(readiness): State<Readiness>) -> Response {
     ::metrics::gauge!(metrics::RUNTIME_READY).set(if readiness.is_ready() { 1.0 } else { 0.0 });
     match telemetry::render_metrics() {
-        Some(text) => (
-            [(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")],
-            text,
-        )
-            .into_response(),
+        Some(text) => {
+            ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+        }
         None => (StatusCode::SERVICE_UNAVAILABLE, "no metrics are recorded\n").into_response(),
     }
 }
 
 async fn ready_page(State(readiness): State<Readiness>) -> Response {
     let report = readiness.report();
-    let status = if report.ready {
-        StatusCode::OK
-    } else {
-        StatusCode::SERVICE_UNAVAILABLE
-    };
+    let status = if report.ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(report)).into_response()
 }
 
@@ -96,11 +80,7 @@ async fn follow_readiness(reporter: HealthReporter, readiness: Readiness) {
     let mut changes = readiness.changes();
     loop {
         let ready = *changes.borrow_and_update();
-        let status = if ready {
-            ServingStatus::Serving
-        } else {
-            ServingStatus::NotServing
-        };
+        let status = if ready { ServingStatus::Serving } else { ServingStatus::NotServing };
         reporter.set_service_status("", status).await;
         if changes.changed().await.is_err() {
             return;

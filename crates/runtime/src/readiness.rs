@@ -69,13 +69,7 @@ pub struct LatchReport {
 impl Default for Readiness {
     fn default() -> Readiness {
         let ready = watch::Sender::new(false);
-        Readiness {
-            board: Arc::new(Board {
-                entries: Mutex::default(),
-                ready,
-            }),
-            prefix: String::new(),
-        }
+        Readiness { board: Arc::new(Board { entries: Mutex::default(), ready }), prefix: String::new() }
     }
 }
 
@@ -87,10 +81,7 @@ impl Readiness {
 
     /// The same readiness, with `name` and a dot in front of the names of its latches.
     pub fn scoped(&self, name: &str) -> Readiness {
-        Readiness {
-            board: Arc::clone(&self.board),
-            prefix: format!("{}{name}.", self.prefix),
-        }
+        Readiness { board: Arc::clone(&self.board), prefix: format!("{}{name}.", self.prefix) }
     }
 
     /// A thing that must be up; it waits until [`Latch::set_ready`]. Two latches of one name are two things. When a part
@@ -113,19 +104,11 @@ impl Readiness {
                 .iter()
                 .filter_map(|entry| entry.report(now).map(|told| (entry.only_told, told)))
                 .partition::<Vec<_>, _>(|(only_told, _)| *only_told);
-            Report {
-                ready,
-                waiting: second(waiting),
-                notes: second(notes),
-            }
+            Report { ready, waiting: second(waiting), notes: second(notes) }
         });
         if !report.ready && report.waiting.is_empty() {
             let reason = "nothing has reported yet".to_owned();
-            report.waiting.push(LatchReport {
-                name: "start".to_owned(),
-                reason,
-                waiting_seconds: 0,
-            });
+            report.waiting.push(LatchReport { name: "start".to_owned(), reason, waiting_seconds: 0 });
         }
         report
     }
@@ -149,17 +132,9 @@ impl Readiness {
 
     fn add(&self, name: &str, only_told: bool) -> Latch {
         let name = format!("{}{name}", self.prefix);
-        let waiting = (!only_told).then(|| Waiting {
-            reason: "starting".to_owned(),
-            since: Instant::now(),
-        });
+        let waiting = (!only_told).then(|| Waiting { reason: "starting".to_owned(), since: Instant::now() });
         let index = self.board.change(|entries| {
-            let entry = Entry {
-                name,
-                waiting,
-                only_told,
-                latches: 1,
-            };
+            let entry = Entry { name, waiting, only_told, latches: 1 };
             let abandoned = entries.iter().position(|old| {
                 old.latches == 0 && old.name == entry.name && old.only_told == entry.only_told
             });
@@ -174,10 +149,7 @@ impl Readiness {
                 }
             }
         });
-        Latch {
-            board: Arc::clone(&self.board),
-            index,
-        }
+        Latch { board: Arc::clone(&self.board), index }
     }
 }
 
@@ -191,10 +163,7 @@ impl Latch {
     pub fn set_waiting(&self, reason: impl Into<String>) {
         let reason = reason.into();
         self.update(|entry| {
-            let since = entry
-                .waiting
-                .as_ref()
-                .map_or_else(Instant::now, |waiting| waiting.since);
+            let since = entry.waiting.as_ref().map_or_else(Instant::now, |waiting| waiting.since);
             entry.waiting = Some(Waiting { reason, since });
         });
     }
@@ -211,10 +180,7 @@ impl Latch {
 impl Clone for Latch {
     fn clone(&self) -> Latch {
         self.update(|entry| entry.latches += 1);
-        Latch {
-            board: Arc::clone(&self.board),
-            index: self.index,
-        }
+        Latch { board: Arc::clone(&self.board), index: self.index }
     }
 }
 
@@ -234,8 +200,7 @@ impl Board {
         let result = change(&mut entries);
         // Told under the lock, so that the last change is the last one told.
         let now_ready = is_ready(&entries);
-        self.ready
-            .send_if_modified(|ready| std::mem::replace(ready, now_ready) != now_ready);
+        self.ready.send_if_modified(|ready| std::mem::replace(ready, now_ready) != now_ready);
         result
     }
 }

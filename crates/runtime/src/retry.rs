@@ -36,10 +36,7 @@ where
     F: Future<Output = Result<T, E>>,
 {
     // Every failure is retried, so that an error cannot come out.
-    retry_while(name, backoff, latch, shutdown, |_| true, operation)
-        .await
-        .ok()
-        .flatten()
+    retry_while(name, backoff, latch, shutdown, |_| true, operation).await.ok().flatten()
 }
 
 /// Like [`retry_until_shutdown`], but an error for which `is_retryable` says no ends it: trying again would not help.
@@ -95,17 +92,8 @@ struct Failures<'a> {
 
 impl<'a> Failures<'a> {
     fn new(name: &'a str) -> Failures<'a> {
-        let (same, new) = (
-            LogGate::new(SAME_FAILURE_PERIOD),
-            LogGate::new(NEW_FAILURE_PERIOD),
-        );
-        Failures {
-            name,
-            count: 0,
-            last_told: None,
-            same,
-            new,
-        }
+        let (same, new) = (LogGate::new(SAME_FAILURE_PERIOD), LogGate::new(NEW_FAILURE_PERIOD));
+        Failures { name, count: 0, last_told: None, same, new }
     }
 
     fn tell(&mut self, why: String, delay: Duration) {
@@ -126,11 +114,7 @@ impl<'a> Failures<'a> {
 
     fn tell_recovery(&self) {
         if self.count > 0 {
-            info!(
-                operation = self.name,
-                attempts = self.count + 1,
-                "succeeded after failures"
-            );
+            info!(operation = self.name, attempts = self.count + 1, "succeeded after failures");
         }
     }
 }
@@ -195,15 +179,9 @@ mod tests {
     async fn an_error_that_no_attempt_can_mend_comes_out_at_once() {
         let readiness = Readiness::new();
         let latch = readiness.latch("bus");
-        let result: Result<Option<()>, _> = retry_while(
-            "connect",
-            backoff(),
-            &latch,
-            &Shutdown::new(),
-            |_| false,
-            async || Err(Refused),
-        )
-        .await;
+        let result: Result<Option<()>, _> =
+            retry_while("connect", backoff(), &latch, &Shutdown::new(), |_| false, async || Err(Refused))
+                .await;
         assert_eq!(result, Err(Refused));
         assert_eq!(readiness.report().waiting[0].reason, "connect: refused");
     }
@@ -216,10 +194,7 @@ mod tests {
         failures.last_told = Some("refused".to_owned());
         assert!(!failures.is_to_be_told("refused", start + Duration::from_secs(2)));
         assert!(failures.is_to_be_told("timed out", start + Duration::from_secs(3)));
-        assert!(
-            !failures.is_to_be_told("other", start + Duration::from_millis(3_100)),
-            "too soon"
-        );
+        assert!(!failures.is_to_be_told("other", start + Duration::from_millis(3_100)), "too soon");
         assert!(failures.is_to_be_told("refused", start + SAME_FAILURE_PERIOD));
     }
 }

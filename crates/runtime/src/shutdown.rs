@@ -28,34 +28,27 @@ impl Shutdown {
         let shutdown = Shutdown::new();
         let requested = shutdown.clone();
         // A thread and a runtime of its own: the second signal must work even when every worker thread is stuck.
-        let signals = tokio::runtime::Builder::new_current_thread()
-            .enable_io()
-            .build()?;
+        let signals = tokio::runtime::Builder::new_current_thread().enable_io().build()?;
         let (mut interrupt, mut terminate) = {
             let _context = signals.enter();
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?)
         };
-        std::thread::Builder::new()
-            .name("signals".to_owned())
-            .spawn(move || {
-                signals.block_on(async move {
-                    let mut next = async || {
-                        tokio::select! {
-                            _ = interrupt.recv() => "SIGINT",
-                            _ = terminate.recv() => "SIGTERM",
-                        }
-                    };
-                    let name = next().await;
-                    info!(
-                        signal = name,
-                        "shutting down; a second signal ends the process at once"
-                    );
-                    requested.request();
-                    let name = next().await;
-                    warn!(signal = name, "second signal, ending at once");
-                    std::process::exit(EXIT_CODE_CUT_SHORT);
-                });
-            })?;
+        std::thread::Builder::new().name("signals".to_owned()).spawn(move || {
+            signals.block_on(async move {
+                let mut next = async || {
+                    tokio::select! {
+                        _ = interrupt.recv() => "SIGINT",
+                        _ = terminate.recv() => "SIGTERM",
+                    }
+                };
+                let name = next().await;
+                info!(signal = name, "shutting down; a second signal ends the process at once");
+                requested.request();
+                let name = next().await;
+                warn!(signal = name, "second signal, ending at once");
+                std::process::exit(EXIT_CODE_CUT_SHORT);
+            });
+        })?;
         Ok(shutdown)
     }
 
@@ -76,9 +69,7 @@ impl Shutdown {
 
     /// One that is triggered with this one and can be triggered alone, to stop a part of the process.
     pub fn child(&self) -> Shutdown {
-        Shutdown {
-            token: self.token.child_token(),
-        }
+        Shutdown { token: self.token.child_token() }
     }
 
     /// The output of `future`, or `None` when the shutdown is requested first; `future` is dropped then.
@@ -119,13 +110,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_drain_step_is_abandoned_at_its_deadline() {
-        assert_eq!(
-            drain_step("quick", Duration::from_secs(1), async { 7 }).await,
-            Some(7)
-        );
-        assert_eq!(
-            drain_step("stuck", Duration::from_secs(1), std::future::pending::<()>()).await,
-            None
-        );
+        assert_eq!(drain_step("quick", Duration::from_secs(1), async { 7 }).await, Some(7));
+        assert_eq!(drain_step("stuck", Duration::from_secs(1), std::future::pending::<()>()).await, None);
     }
 }

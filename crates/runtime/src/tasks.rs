@@ -53,11 +53,7 @@ impl fmt::Display for TaskFailures {
             separator = "; ";
         }
         if !self.unfinished.is_empty() {
-            write!(
-                formatter,
-                "{separator}did not end in time: {}",
-                self.unfinished.join(", ")
-            )?;
+            write!(formatter, "{separator}did not end in time: {}", self.unfinished.join(", "))?;
         }
         Ok(())
     }
@@ -83,12 +79,7 @@ pub struct TaskSet {
 impl TaskSet {
     /// An empty set; a task with [`OnFailure::StopProcess`] that fails requests `shutdown`.
     pub fn new(shutdown: Shutdown) -> TaskSet {
-        TaskSet {
-            shutdown,
-            running: JoinSet::new(),
-            names: HashMap::new(),
-            failed: Vec::new(),
-        }
+        TaskSet { shutdown, running: JoinSet::new(), names: HashMap::new(), failed: Vec::new() }
     }
 
     /// Runs `future` as the task `name`.
@@ -163,19 +154,12 @@ impl TaskSet {
         let mut unfinished: Vec<String> = self.names.values().map(ToString::to_string).collect();
         unfinished.sort();
         if !unfinished.is_empty() {
-            warn!(
-                tasks = unfinished.join(", "),
-                ?deadline,
-                "tasks did not end in time and were aborted"
-            );
+            warn!(tasks = unfinished.join(", "), ?deadline, "tasks did not end in time and were aborted");
         }
         self.running.shutdown().await;
         match (self.failed.is_empty(), unfinished.is_empty()) {
             (true, true) => Ok(()),
-            _ => Err(TaskFailures {
-                failed: self.failed,
-                unfinished,
-            }),
+            _ => Err(TaskFailures { failed: self.failed, unfinished }),
         }
     }
 
@@ -217,10 +201,7 @@ async fn run<E: Into<TaskError>>(
         Err(panic) => Box::new(Panicked(panic_message(panic.as_ref()))),
     };
     ::metrics::counter!(metrics::RUNTIME_TASK_FAILURES_TOTAL, "task" => task.to_owned()).increment(1);
-    Err(TaskFailure {
-        task: task.to_owned(),
-        source,
-    })
+    Err(TaskFailure { task: task.to_owned(), source })
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

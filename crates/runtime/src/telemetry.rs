@@ -57,12 +57,10 @@ impl Config {
     /// Reads the section.
     pub fn read(reader: &mut Reader<'_>) -> Config {
         let default = Config::default();
-        let log = reader.parsed(
-            "log",
-            &default.log,
-            "log filter directives, such as \"info,bus=debug\"",
-            |text| logs::filter(text).map(|_| text.to_owned()),
-        );
+        let log =
+            reader.parsed("log", &default.log, "log filter directives, such as \"info,bus=debug\"", |text| {
+                logs::filter(text).map(|_| text.to_owned())
+            });
         let log_format = reader.parsed("log_format", "auto", "auto, text or json", |text| {
             text.parse::<LogFormat>().map_err(|_| "")
         });
@@ -73,11 +71,7 @@ impl Config {
         );
         let ratio = reader.parsed("trace_sample_ratio", "0.01", "a number from 0 to 1", |text| {
             let ratio = text.parse::<f64>().map_err(|error| error.to_string())?;
-            if (0.0..=1.0).contains(&ratio) {
-                Ok(ratio)
-            } else {
-                Err(String::new())
-            }
+            if (0.0..=1.0).contains(&ratio) { Ok(ratio) } else { Err(String::new()) }
         });
         Config {
             log: log.unwrap_or(default.log),
@@ -123,10 +117,7 @@ pub fn init(config: &Config, service: &str, instance: &str) -> Result<TelemetryG
         .try_init()?;
     traces::install(traces.clone());
     logs::log_panics();
-    Ok(TelemetryGuard {
-        traces: Some(traces),
-        upkeep: recorder::spawn_upkeep(),
-    })
+    Ok(TelemetryGuard { traces: Some(traces), upkeep: recorder::spawn_upkeep() })
 }
 
 /// Keeps telemetry running; flushes the last spans when it ends.

@@ -61,10 +61,7 @@ pub fn client_config(extra_ca: Option<&Path>) -> Result<Arc<ClientConfig>, TlsEr
     roots.add_parsable_certificates(native.certs);
     if let Some(path) = extra_ca {
         for certificate in certificates(path)? {
-            let refused = |source| TlsError::Certificate {
-                path: path.to_owned(),
-                source,
-            };
+            let refused = |source| TlsError::Certificate { path: path.to_owned(), source };
             roots.add(certificate).map_err(refused)?;
         }
     }
@@ -92,10 +89,7 @@ pub fn server_config(chain: &Path, key: &Path) -> Result<ServerConfig, TlsError>
         .with_safe_default_protocol_versions()?
         .with_no_client_auth()
         .with_single_cert(certificates(chain)?, private_key)
-        .map_err(|source| TlsError::Certificate {
-            path: chain.to_owned(),
-            source,
-        })
+        .map_err(|source| TlsError::Certificate { path: chain.to_owned(), source })
 }
 
 fn provider() -> Arc<CryptoProvider> {
@@ -104,19 +98,11 @@ fn provider() -> Arc<CryptoProvider> {
 
 /// All certificates of a PEM file; none is an error.
 fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let failed = |source| TlsError::Pem {
-        what: "certificates",
-        path: path.to_owned(),
-        source,
-    };
+    let failed = |source| TlsError::Pem { what: "certificates", path: path.to_owned(), source };
     let certificates = CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect::<Result<Vec<_>, _>>)
         .map_err(failed)?;
-    if certificates.is_empty() {
-        Err(failed(pem::Error::NoItemsFound))
-    } else {
-        Ok(certificates)
-    }
+    if certificates.is_empty() { Err(failed(pem::Error::NoItemsFound)) } else { Ok(certificates) }
 }
 
 #[cfg(test)]
@@ -153,9 +139,6 @@ mod tests {
         );
         let other = tempfile::tempdir().unwrap();
         let (_, other_key) = self_signed(other.path());
-        assert!(matches!(
-            server_config(&chain, &other_key).unwrap_err(),
-            TlsError::Certificate { .. }
-        ));
+        assert!(matches!(server_config(&chain, &other_key).unwrap_err(), TlsError::Certificate { .. }));
     }
 }

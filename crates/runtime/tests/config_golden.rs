@@ -25,20 +25,12 @@ fn read_all(sources: &mut Sources) {
         let min = reader.duration("reconnect_delay_min", Duration::from_millis(250), allowed.clone());
         let max = reader.duration("reconnect_delay_max", Duration::from_secs(30), allowed);
         if min > max {
-            reader.conflict(
-                "reconnect_delay_min",
-                "must not be above feed.reconnect_delay_max",
-            );
+            reader.conflict("reconnect_delay_min", "must not be above feed.reconnect_delay_max");
         }
-        reader.parsed(
-            "replay_speed",
-            "1",
-            "a number above zero or \"max\"",
-            |text| match text {
-                "max" => Ok(None),
-                _ => text.parse::<u32>().map(Some),
-            },
-        );
+        reader.parsed("replay_speed", "1", "a number above zero or \"max\"", |text| match text {
+            "max" => Ok(None),
+            _ => text.parse::<u32>().map(Some),
+        });
     });
     sources.read("ops", |reader| ops::Config::read(reader, 9100));
     sources.read("telemetry", telemetry::Config::read);
@@ -67,20 +59,13 @@ fn bad_files_are_answered_with_the_expected_problems() {
         }
         let problems = check(&path).expect_err(&path.display().to_string());
         // The path depends on where the repository lies.
-        let told = problems
-            .to_string()
-            .replace(&format!("{}/", folder().display()), "");
+        let told = problems.to_string().replace(&format!("{}/", folder().display()), "");
         let expected_path = PathBuf::from(format!("{}.expected", path.display()));
         if std::env::var_os("LEDGERFLUX_UPDATE_GOLDEN").is_some() {
             std::fs::write(&expected_path, format!("{told}\n")).unwrap();
         }
         let expected = std::fs::read_to_string(&expected_path).unwrap_or_default();
-        assert_eq!(
-            told,
-            expected.trim_end(),
-            "{} (LEDGERFLUX_UPDATE_GOLDEN=1 rewrites it)",
-            path.display()
-        );
+        assert_eq!(told, expected.trim_end(), "{} (LEDGERFLUX_UPDATE_GOLDEN=1 rewrites it)", path.display());
         checked += 1;
     }
     assert!(checked >= 9, "only {checked} files were found");
@@ -95,16 +80,8 @@ fn no_file_at_all_is_a_good_configuration() {
 
 /// Text that looks like a configuration, so that the readers see it and not only the parser.
 fn toml_like() -> impl Strategy<Value = String> {
-    let section = prop::sample::select(vec![
-        "bus",
-        "feed",
-        "ops",
-        "telemetry",
-        "data",
-        "a.b",
-        "\"\"",
-        "'x.y'",
-    ]);
+    let section =
+        prop::sample::select(vec!["bus", "feed", "ops", "telemetry", "data", "a.b", "\"\"", "'x.y'"]);
     let key = prop::sample::select(vec![
         "nats",
         "shards",
@@ -144,11 +121,8 @@ fn toml_like() -> impl Strategy<Value = String> {
     ];
     let line = (key, value).prop_map(|(key, value)| format!("{key} = {value}\n"));
     let lines = prop::collection::vec(line, 0..4).prop_map(|lines| lines.concat());
-    prop::collection::vec(
-        (section, lines).prop_map(|(name, lines)| format!("[{name}]\n{lines}")),
-        0..4,
-    )
-    .prop_map(|sections| sections.concat())
+    prop::collection::vec((section, lines).prop_map(|(name, lines)| format!("[{name}]\n{lines}")), 0..4)
+        .prop_map(|sections| sections.concat())
 }
 
 proptest! {

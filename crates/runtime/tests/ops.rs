@@ -20,18 +20,11 @@ struct Ops {
 }
 
 async fn start() -> Ops {
-    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), "ops.listen")
-        .await
-        .unwrap();
+    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), "ops.listen").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
     let served = tokio::spawn(ops::serve(listener, readiness.clone(), shutdown.clone()));
-    Ops {
-        address,
-        readiness,
-        shutdown,
-        served,
-    }
+    Ops { address, readiness, shutdown, served }
 }
 
 impl Ops {
@@ -48,10 +41,7 @@ impl Ops {
 
     async fn stop(self) {
         self.shutdown.request();
-        tokio::time::timeout(Duration::from_secs(10), self.served)
-            .await
-            .unwrap()
-            .unwrap();
+        tokio::time::timeout(Duration::from_secs(10), self.served).await.unwrap().unwrap();
     }
 }
 
@@ -85,10 +75,7 @@ async fn health_is_alive_and_ready_tells_what_it_waits_for() {
 async fn metrics_are_prometheus_text_and_other_paths_are_not_found() {
     let ops = start().await;
     assert_eq!(ops.get("/metrics").await.0, 503, "no recorder yet");
-    let config = telemetry::Config {
-        log: "off".to_owned(),
-        ..telemetry::Config::default()
-    };
+    let config = telemetry::Config { log: "off".to_owned(), ..telemetry::Config::default() };
     let _guard = telemetry::init(&config, "ledgerflux-test", "test-1").unwrap();
     metrics::histogram!("ledgerflux_test_hop_seconds").record(0.0003);
     metrics::histogram!("ledgerflux_test_batch_bytes").record(300.0);
@@ -102,20 +89,14 @@ async fn metrics_are_prometheus_text_and_other_paths_are_not_found() {
         "ledgerflux_runtime_ready 0",
         "# TYPE ledgerflux_process_resident_memory_bytes gauge",
     ] {
-        assert!(
-            body.lines().any(|found| found == line),
-            "{line} is not in\n{body}"
-        );
+        assert!(body.lines().any(|found| found == line), "{line} is not in\n{body}");
     }
     for name in [
         "ledgerflux_build_info{version=\"",
         "ledgerflux_process_start_time_seconds 1",
         "ledgerflux_process_open_files ",
     ] {
-        assert!(
-            body.lines().any(|found| found.starts_with(name)),
-            "{name} is not in\n{body}"
-        );
+        assert!(body.lines().any(|found| found.starts_with(name)), "{name} is not in\n{body}");
     }
     for path in ["/", "/metrics/x", "/debug"] {
         assert_eq!(ops.get(path).await.0, 404, "{path}");
@@ -127,15 +108,10 @@ async fn metrics_are_prometheus_text_and_other_paths_are_not_found() {
 async fn grpc_health_follows_readiness() {
     let ops = start().await;
     let bus = ops.readiness.latch("bus");
-    let channel = tonic::transport::Endpoint::try_from(format!("http://{}", ops.address))
-        .unwrap()
-        .connect_lazy();
+    let channel =
+        tonic::transport::Endpoint::try_from(format!("http://{}", ops.address)).unwrap().connect_lazy();
     let mut client = HealthClient::new(channel);
-    let mut watch = client
-        .watch(HealthCheckRequest::default())
-        .await
-        .unwrap()
-        .into_inner();
+    let mut watch = client.watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     let mut next = async || watch.message().await.unwrap().unwrap().status();
 
     // The server begins as serving until it has looked at the readiness for the first time.
@@ -144,11 +120,7 @@ async fn grpc_health_follows_readiness() {
     assert_eq!(next().await, ServingStatus::Serving);
     bus.set_waiting("gone");
     assert_eq!(next().await, ServingStatus::NotServing);
-    let checked = client
-        .check(HealthCheckRequest::default())
-        .await
-        .unwrap()
-        .into_inner();
+    let checked = client.check(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(checked.status(), ServingStatus::NotServing);
     // The open watch must not keep the process alive.
     ops.stop().await;

@@ -20,40 +20,30 @@ fn process() {
     let Ok(behaviour) = std::env::var(BEHAVIOUR) else {
         return;
     };
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(async {
-            let config = telemetry::Config {
-                log_format: telemetry::LogFormat::Json,
-                ..telemetry::Config::default()
-            };
-            let _guard = telemetry::init(&config, "ledgerflux-test", "test-1").unwrap();
-            let shutdown = Shutdown::from_signals().unwrap();
-            if behaviour == "panics" {
-                let mut tasks = TaskSet::new(shutdown.clone());
-                tasks.spawn("writer", OnFailure::StopProcess, async {
-                    if true {
-                        panic!("index out of range")
-                    } else {
-                        Ok::<(), std::fmt::Error>(())
-                    }
-                });
-                shutdown.requested().await;
-                let failed = tasks.join(PATIENCE).await.is_err();
-                std::process::exit(i32::from(failed) + 2);
-            }
-            tracing::info!("started");
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+        let config =
+            telemetry::Config { log_format: telemetry::LogFormat::Json, ..telemetry::Config::default() };
+        let _guard = telemetry::init(&config, "ledgerflux-test", "test-1").unwrap();
+        let shutdown = Shutdown::from_signals().unwrap();
+        if behaviour == "panics" {
+            let mut tasks = TaskSet::new(shutdown.clone());
+            tasks.spawn("writer", OnFailure::StopProcess, async {
+                if true { panic!("index out of range") } else { Ok::<(), std::fmt::Error>(()) }
+            });
             shutdown.requested().await;
-            if behaviour == "sticks" {
-                tracing::info!("stuck");
-                // The only thread of this runtime: nothing else in it runs any more.
-                loop {
-                    std::thread::park();
-                }
+            let failed = tasks.join(PATIENCE).await.is_err();
+            std::process::exit(i32::from(failed) + 2);
+        }
+        tracing::info!("started");
+        shutdown.requested().await;
+        if behaviour == "sticks" {
+            tracing::info!("stuck");
+            // The only thread of this runtime: nothing else in it runs any more.
+            loop {
+                std::thread::park();
             }
-        });
+        }
+    });
 }
 
 struct Process {
@@ -79,11 +69,7 @@ impl Process {
     fn logged(&mut self, message: &str) -> serde_json::Value {
         loop {
             let mut line = String::new();
-            assert_ne!(
-                self.log.read_line(&mut line).unwrap(),
-                0,
-                "the log ended before {message:?}"
-            );
+            assert_ne!(self.log.read_line(&mut line).unwrap(), 0, "the log ended before {message:?}");
             let line: serde_json::Value = serde_json::from_str(&line).expect(&line);
             if line["message"] == message {
                 return line;

@@ -23,31 +23,18 @@ fn collector(received: mpsc::Sender<Bytes>) -> Router {
         let trailers =
             HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static("0"))]);
         let body = Full::new(Bytes::from_static(&[0; 5])).with_trailers(async move { Some(Ok(trailers)) });
-        Response::builder()
-            .header("content-type", "application/grpc")
-            .body(Body::new(body))
-            .unwrap()
+        Response::builder().header("content-type", "application/grpc").body(Body::new(body)).unwrap()
     };
-    Router::new().route(
-        "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
-        post(export),
-    )
+    Router::new().route("/opentelemetry.proto.collector.trace.v1.TraceService/Export", post(export))
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn spans_are_exported_and_the_context_is_passed_on() {
-    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), "collector")
-        .await
-        .unwrap();
+    let listener = listen::bind("127.0.0.1:0".parse().unwrap(), "collector").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, mut received) = mpsc::channel(16);
     let shutdown = Shutdown::new();
-    let served = tokio::spawn(serve(
-        listener,
-        collector(sender),
-        Limits::default(),
-        shutdown.clone(),
-    ));
+    let served = tokio::spawn(serve(listener, collector(sender), Limits::default(), shutdown.clone()));
 
     let config = telemetry::Config {
         log: "off".to_owned(),
@@ -70,24 +57,15 @@ async fn spans_are_exported_and_the_context_is_passed_on() {
         carriers.send(headers).await
     });
     let headers = carried.recv().await.unwrap();
-    assert!(
-        headers["traceparent"].ends_with("-01"),
-        "not sampled: {headers:?}"
-    );
+    assert!(headers["traceparent"].ends_with("-01"), "not sampled: {headers:?}");
     tasks.join(Duration::from_secs(10)).await.unwrap();
 
     guard.shutdown(Duration::from_secs(10)).await;
-    let exported = tokio::time::timeout(Duration::from_secs(10), received.recv())
-        .await
-        .unwrap()
-        .unwrap();
+    let exported = tokio::time::timeout(Duration::from_secs(10), received.recv()).await.unwrap().unwrap();
     let exported = String::from_utf8_lossy(&exported);
     assert!(exported.contains("publish-a-batch"));
     assert!(exported.contains("ledgerflux-test") && exported.contains("test-1"));
-    assert!(
-        !exported.contains("publisher-of-ticks"),
-        "the span of a task must not be traced"
-    );
+    assert!(!exported.contains("publisher-of-ticks"), "the span of a task must not be traced");
     shutdown.request();
     served.await.unwrap();
 }

@@ -46,9 +46,8 @@ impl Store {
         let mut candles: Vec<Candle> = Vec::new();
         // Whole candles: from the start of the first to the end of the last.
         let first = query.range.from.floor_to(width);
-        let mut from = query.after.map_or(first, |after| {
-            first.max(after.floor_to(width).saturating_add(width))
-        });
+        let mut from =
+            query.after.map_or(first, |after| first.max(after.floor_to(width).saturating_add(width)));
         let last = UnixNanos::new(query.range.until.nanos().saturating_sub(1)).floor_to(width);
         let until = last.saturating_add(width);
         if limit == 0 || query.range.from >= query.range.until {
@@ -61,20 +60,13 @@ impl Store {
                 let mut minute = bar(row)?;
                 from = UnixNanos::new(minute.start.nanos().saturating_add(1));
                 minute.start = minute.start.floor_to(width);
-                if let Some(candle) = candles
-                    .last_mut()
-                    .filter(|candle| candle.bar.start == minute.start)
-                {
+                if let Some(candle) = candles.last_mut().filter(|candle| candle.bar.start == minute.start) {
                     // Only sums beyond 28 digits do not fit, which no market reaches; such a minute is left out.
                     _ = candle.bar.merge(&minute);
                 } else if candles.len() == limit {
                     return Ok(candles);
                 } else {
-                    candles.push(Candle {
-                        interval: query.interval,
-                        bar: minute,
-                        state: None,
-                    });
+                    candles.push(Candle { interval: query.interval, bar: minute, state: None });
                 }
             }
             if is_last_page {
@@ -103,12 +95,7 @@ async fn minutes(
 /// The first minute that starts at `time` or later. Only whole minutes are compared: SQLite compares texts.
 fn bound(time: UnixNanos) -> time::OffsetDateTime {
     let minute = time.floor_to(domain::MINUTE);
-    if minute == time {
-        minute
-    } else {
-        minute.saturating_add(domain::MINUTE)
-    }
-    .to_offset_date_time()
+    if minute == time { minute } else { minute.saturating_add(domain::MINUTE) }.to_offset_date_time()
 }
 
 pub(crate) fn bar(row: &Model) -> Result<Bar, StoreError> {

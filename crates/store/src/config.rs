@@ -39,9 +39,7 @@ impl Config {
     /// The longest that one operation may take in all: its statements, the wait for a connection, and some time for the
     /// network. A connection whose other end vanished without a word is given up after this.
     pub(crate) fn operation_timeout(&self) -> Duration {
-        self.statement_timeout
-            .saturating_mul(2)
-            .saturating_add(self.acquire_timeout)
+        self.statement_timeout.saturating_mul(2).saturating_add(self.acquire_timeout)
     }
 
     /// The URL in the one spelling that the driver knows.

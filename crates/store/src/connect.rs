@@ -16,13 +16,7 @@ use crate::{
 };
 
 /// What [`Store::connect`] wants to find applied.
-const MIGRATIONS: [&str; 5] = [
-    "m0001_meta",
-    "m0002_tick_history",
-    "m0003_bars",
-    "m0004_state",
-    "m0005_gaps",
-];
+const MIGRATIONS: [&str; 5] = ["m0001_meta", "m0002_tick_history", "m0003_bars", "m0004_state", "m0005_gaps"];
 /// How long the test of a connection before its use may take: one whose other end vanished never answers.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long SQLite waits for another process to end its transaction.
@@ -65,33 +59,19 @@ impl Store {
                 (sqlite_readers(config, url).await?, writer)
             }
             (scheme, _) => {
-                return Err(StoreError::UnsupportedUrl {
-                    scheme: scheme.chars().take(32).collect(),
-                });
+                return Err(StoreError::UnsupportedUrl { scheme: scheme.chars().take(32).collect() });
             }
         };
         let operation_timeout = config.operation_timeout();
-        let inner = Inner {
-            reader,
-            writer,
-            partitions: Partitions::default(),
-            operation_timeout,
-        };
-        let store = Self {
-            inner: Arc::new(inner),
-        };
-        store
-            .within("read the applied migrations", store.check_migrations())
-            .await?;
+        let inner = Inner { reader, writer, partitions: Partitions::default(), operation_timeout };
+        let store = Self { inner: Arc::new(inner) };
+        store.within("read the applied migrations", store.check_migrations()).await?;
         Ok(store)
     }
 
     /// Answers when the database does.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        self.within("answer", async {
-            self.inner.reader.ping().await.map_err(during("answer"))
-        })
-        .await
+        self.within("answer", async { self.inner.reader.ping().await.map_err(during("answer")) }).await
     }
 
     /// Closes the connections once the operations in progress have ended.
@@ -122,10 +102,8 @@ impl Store {
 
     async fn check_migrations(&self) -> Result<(), StoreError> {
         let reader = &self.inner.reader;
-        let select = Statement::from_string(
-            reader.get_database_backend(),
-            "SELECT version FROM seaql_migrations",
-        );
+        let select =
+            Statement::from_string(reader.get_database_backend(), "SELECT version FROM seaql_migrations");
         let rows = match reader.query_all_raw(select).await {
             Ok(rows) => rows,
             Err(error) if is_missing_table(&error) => Vec::new(),
@@ -136,10 +114,7 @@ impl Store {
             .map(|row| row.try_get::<String>("", "version"))
             .collect::<Result<Vec<_>, _>>()
             .map_err(during("read the applied migrations"))?;
-        match MIGRATIONS
-            .into_iter()
-            .find(|name| !applied.iter().any(|version| version == name))
-        {
+        match MIGRATIONS.into_iter().find(|name| !applied.iter().any(|version| version == name)) {
             Some(missing) => Err(StoreError::NotMigrated { missing }),
             None => Ok(()),
         }
@@ -177,10 +152,7 @@ async fn postgres(config: &Config, url: String) -> Result<DatabaseConnection, St
             options.options([
                 ("statement_timeout", statement_timeout_ms.as_str()),
                 // A writer that died in the middle of a transaction must not keep its locks.
-                (
-                    "idle_in_transaction_session_timeout",
-                    statement_timeout_ms.as_str(),
-                ),
+                ("idle_in_transaction_session_timeout", statement_timeout_ms.as_str()),
                 // The server notices within a minute that we are gone.
                 ("tcp_keepalives_idle", "30"),
                 ("tcp_keepalives_interval", "10"),
@@ -196,19 +168,13 @@ async fn postgres(config: &Config, url: String) -> Result<DatabaseConnection, St
 }
 
 async fn answers(connection: &mut PgConnection) -> bool {
-    matches!(
-        tokio::time::timeout(TEST_TIMEOUT, connection.ping()).await,
-        Ok(Ok(()))
-    )
+    matches!(tokio::time::timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(())))
 }
 
 /// SQLite has one writer at a time; one connection makes writers queue here instead of polling for a lock.
 async fn sqlite_writer(config: &Config, url: String) -> Result<DatabaseConnection, StoreError> {
     let mut options = options(config, url);
-    options
-        .max_connections(1)
-        .min_connections(1)
-        .map_sqlx_sqlite_opts(sqlite_file);
+    options.max_connections(1).min_connections(1).map_sqlx_sqlite_opts(sqlite_file);
     Database::connect(options).await.map_err(StoreError::Connect)
 }
 

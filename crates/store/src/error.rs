@@ -94,11 +94,7 @@ impl StoreError {
     }
 
     pub(crate) fn corrupt(table: &'static str, column: &'static str, value: &str) -> Self {
-        Self::Corrupt {
-            table,
-            column,
-            value: value.chars().take(64).collect(),
-        }
+        Self::Corrupt { table, column, value: value.chars().take(64).collect() }
     }
 
     pub(crate) fn missing(table: &'static str, column: &'static str) -> Self {
@@ -150,13 +146,10 @@ fn is_transient(error: &DbErr) -> bool {
 fn is_transient_code(code: &str) -> bool {
     if code.len() == 5 {
         // Connection, no longer a primary, serialization and deadlock, resources, locks, shutdown and cancellation.
-        return ["08", "25006", "40", "53", "55P03", "57"]
-            .iter()
-            .any(|class| code.starts_with(class));
+        return ["08", "25006", "40", "53", "55P03", "57"].iter().any(|class| code.starts_with(class));
     }
     // BUSY, LOCKED, IOERR, FULL, CANTOPEN.
-    code.parse::<u32>()
-        .is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14))
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14))
 }
 
 #[cfg(test)]
@@ -171,19 +164,12 @@ mod tests {
         ] {
             assert!(is_transient_code(code), "{code}");
         }
-        for code in [
-            "23505", "42P01", "22003", "28P01", "3D000", "25001", "1", "19", "2067", "11", "26",
-        ] {
+        for code in ["23505", "42P01", "22003", "28P01", "3D000", "25001", "1", "19", "2067", "11", "26"] {
             assert!(!is_transient_code(code), "{code}");
         }
         assert!(
             StoreError::Connect(DbErr::ConnectionAcquire(sea_orm::ConnAcquireErr::Timeout)).is_retryable()
         );
-        assert!(
-            !StoreError::NotMigrated {
-                missing: "m0001_meta"
-            }
-            .is_retryable()
-        );
+        assert!(!StoreError::NotMigrated { missing: "m0001_meta" }.is_retryable());
     }
 }

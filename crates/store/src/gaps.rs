@@ -77,10 +77,7 @@ impl Store {
                 select.filter(place.gt(Expr::tuple([detected_at.nanos(), first_trade_id].map(Expr::val))));
         }
         self.within("read gaps", async {
-            let rows = select
-                .all(&self.inner.reader)
-                .await
-                .map_err(during("read gaps"))?;
+            let rows = select.all(&self.inner.reader).await.map_err(during("read gaps"))?;
             rows.iter().map(read).collect()
         })
         .await
@@ -105,12 +102,8 @@ fn row(gap: &Gap) -> Result<Model, StoreError> {
 }
 
 fn read(row: &Model) -> Result<Gap, StoreError> {
-    let cause = CAUSES
-        .into_iter()
-        .find(|cause| name_of_cause(*cause) == row.cause);
-    let state = STATES
-        .into_iter()
-        .find(|state| name_of_state(*state) == row.state);
+    let cause = CAUSES.into_iter().find(|cause| name_of_cause(*cause) == row.cause);
+    let state = STATES.into_iter().find(|state| name_of_state(*state) == row.state);
     Ok(Gap {
         instrument: instrument(TABLE, &row.venue, &row.product)?,
         run: run(TABLE, row.run)?,
@@ -125,13 +118,8 @@ fn read(row: &Model) -> Result<Gap, StoreError> {
     })
 }
 
-const CAUSES: [GapCause; 5] = [
-    GapCause::Disconnect,
-    GapCause::Restart,
-    GapCause::Drop,
-    GapCause::Batched,
-    GapCause::Overflow,
-];
+const CAUSES: [GapCause; 5] =
+    [GapCause::Disconnect, GapCause::Restart, GapCause::Drop, GapCause::Batched, GapCause::Overflow];
 const STATES: [GapState; 3] = [GapState::Open, GapState::Repaired, GapState::Unrepairable];
 
 fn name_of_cause(cause: GapCause) -> &'static str {

@@ -86,10 +86,7 @@ impl Store {
                 .await
                 .map_err(during("list the products"))?;
             let names: BTreeSet<_> = priced.into_iter().chain(pictured).collect();
-            names
-                .iter()
-                .map(|(venue, product)| instrument(TABLE, venue, product))
-                .collect()
+            names.iter().map(|(venue, product)| instrument(TABLE, venue, product)).collect()
         })
         .await
     }

@@ -15,8 +15,7 @@ impl Store {
                 .one(&self.inner.reader)
                 .await
                 .map_err(during("read the epoch"))?;
-            row.and_then(|row| row.value)
-                .ok_or_else(|| StoreError::missing("meta", "value"))
+            row.and_then(|row| row.value).ok_or_else(|| StoreError::missing("meta", "value"))
         })
         .await
     }
@@ -41,10 +40,7 @@ impl Store {
             "UPDATE meta SET value = $1 WHERE key = 'horizon' AND (value IS NULL OR CAST(value AS BIGINT) < $2)",
             [horizon.nanos().to_string().into(), horizon.nanos().into()],
         );
-        writer
-            .execute_raw(update)
-            .await
-            .map_err(during("advance the horizon"))?;
+        writer.execute_raw(update).await.map_err(during("advance the horizon"))?;
         Ok(())
     }
 }

@@ -30,43 +30,23 @@ pub const ROWS_DROPPED: &str = "ledgerflux_store_retention_rows_dropped_total";
 /// Tells the recorder unit and help of each metric.
 pub fn describe() {
     describe_counter!(BATCHES, Unit::Count, "Batches of ticks that were committed");
-    describe_counter!(
-        TICKS_INSERTED,
-        Unit::Count,
-        "Ticks that were stored for the first time"
-    );
+    describe_counter!(TICKS_INSERTED, Unit::Count, "Ticks that were stored for the first time");
     describe_counter!(DUPLICATES, Unit::Count, "Ticks that were stored already");
     describe_counter!(
         TOO_OLD,
         Unit::Count,
         "Ticks refused because they are older than the horizon of history"
     );
-    describe_histogram!(
-        WRITE_DURATION,
-        Unit::Seconds,
-        "Time from the call to the commit of a batch"
-    );
+    describe_histogram!(WRITE_DURATION, Unit::Seconds, "Time from the call to the commit of a batch");
     describe_counter!(WRITE_FAILURES, Unit::Count, "Batches that were not committed");
     describe_counter!(
         BAR_OVERFLOWS,
         Unit::Count,
         "Trades left out of a bar whose sums would exceed 28 digits"
     );
-    describe_counter!(
-        PARTITIONS_CREATED,
-        Unit::Count,
-        "Daily partitions of tick_history that were made"
-    );
-    describe_counter!(
-        PARTITIONS_SKIPPED,
-        Unit::Count,
-        "Days whose ticks went to the default partition"
-    );
-    describe_counter!(
-        PARTITIONS_DROPPED,
-        Unit::Count,
-        "Daily partitions that retention dropped"
-    );
+    describe_counter!(PARTITIONS_CREATED, Unit::Count, "Daily partitions of tick_history that were made");
+    describe_counter!(PARTITIONS_SKIPPED, Unit::Count, "Days whose ticks went to the default partition");
+    describe_counter!(PARTITIONS_DROPPED, Unit::Count, "Daily partitions that retention dropped");
     describe_counter!(ROWS_DROPPED, Unit::Count, "Rows that retention deleted");
 }
 

@@ -35,17 +35,11 @@ pub(crate) struct Partitions {
 impl Partitions {
     fn missing(&self, days: &BTreeSet<i64>) -> Vec<i64> {
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        days.iter()
-            .copied()
-            .filter(|day| !settled.contains(day))
-            .collect()
+        days.iter().copied().filter(|day| !settled.contains(day)).collect()
     }
 
     fn settle(&self, days: impl IntoIterator<Item = i64>) {
-        self.settled
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(days);
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(days);
     }
 
     /// Retention has dropped these.
@@ -70,11 +64,7 @@ impl Store {
         let existing = existing(writer).await.map_err(during("list the partitions"))?;
         partitions.settle(existing.iter().map(|(day, _)| *day));
         let oldest = self.horizon().await?.map_or(i64::MIN, day_of);
-        let missing: Vec<i64> = partitions
-            .missing(&days)
-            .into_iter()
-            .filter(|day| *day >= oldest)
-            .collect();
+        let missing: Vec<i64> = partitions.missing(&days).into_iter().filter(|day| *day >= oldest).collect();
         for (made, day) in missing.into_iter().enumerate() {
             if made >= PARTITIONS_MAX {
                 counter!(names::PARTITIONS_SKIPPED).increment(1);
@@ -96,12 +86,8 @@ async fn make(writer: &DatabaseConnection, day: i64) -> Result<(), StoreError> {
     let result = async {
         let transaction = writer.begin().await?;
         // Attaching waits for whoever reads the default partition, and whoever comes later waits behind it.
-        transaction
-            .execute_unprepared("SET LOCAL lock_timeout = '5s'")
-            .await?;
-        transaction
-            .execute_unprepared(&format!("SELECT pg_advisory_xact_lock({PARTITION_LOCK})"))
-            .await?;
+        transaction.execute_unprepared("SET LOCAL lock_timeout = '5s'").await?;
+        transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({PARTITION_LOCK})")).await?;
         let found = Statement::from_string(
             DbBackend::Postgres,
             format!("SELECT 1 WHERE to_regclass('{name}') IS NOT NULL"),
@@ -123,10 +109,7 @@ async fn make(writer: &DatabaseConnection, day: i64) -> Result<(), StoreError> {
         // The default partition holds rows of this day already: it goes on taking them.
         Err(error) if code(&error).as_deref() == Some("23514") => {
             counter!(names::PARTITIONS_SKIPPED).increment(1);
-            tracing::warn!(
-                partition = name,
-                "the default partition of tick_history holds rows of this day"
-            );
+            tracing::warn!(partition = name, "the default partition of tick_history holds rows of this day");
         }
         Err(error) => return Err(during("make a partition")(error)),
     }
@@ -157,12 +140,7 @@ fn bounds(day: i64) -> Option<(String, i64, i64)> {
     let from = day.checked_mul(NANOS_PER_DAY)?;
     let until = from.checked_add(NANOS_PER_DAY)?;
     let date = (OffsetDateTime::UNIX_EPOCH + Duration::days(day)).date();
-    let name = format!(
-        "{PREFIX}{:04}{:02}{:02}",
-        date.year(),
-        u8::from(date.month()),
-        date.day()
-    );
+    let name = format!("{PREFIX}{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
     Some((name, from, until))
 }
 
@@ -181,27 +159,19 @@ mod tests {
 
     #[test]
     fn names_and_days_belong_together() {
-        for (day, name) in [
-            (0, "tick_history_19700101"),
-            (18_734, "tick_history_20210417"),
-            (-1, "tick_history_19691231"),
-        ] {
+        for (day, name) in
+            [(0, "tick_history_19700101"), (18_734, "tick_history_20210417"), (-1, "tick_history_19691231")]
+        {
             let (made, from, until) = bounds(day).unwrap();
             assert_eq!((made.as_str(), day_of_name(&made)), (name, Some(day)));
-            assert_eq!(
-                (day_of(UnixNanos::new(from)), day_of(UnixNanos::new(until - 1))),
-                (day, day)
-            );
+            assert_eq!((day_of(UnixNanos::new(from)), day_of(UnixNanos::new(until - 1))), (day, day));
             assert_eq!(day_of(UnixNanos::new(until)), day + 1);
         }
         assert_eq!(bounds(day_of(UnixNanos::MIN)), None);
         assert_eq!(bounds(day_of(UnixNanos::MAX)), None);
-        for name in [
-            "tick_history_default",
-            "tick_history_2021041",
-            "tick_history_20211341",
-            "other_20210417",
-        ] {
+        for name in
+            ["tick_history_default", "tick_history_2021041", "tick_history_20211341", "other_20210417"]
+        {
             assert_eq!(day_of_name(name), None, "{name}");
         }
     }

@@ -40,12 +40,8 @@ impl Store {
     pub async fn retain(&self, keep: Duration, now: UnixNanos) -> Result<RetentionReport, StoreError> {
         let unit = if self.is_postgres() { DAY } else { MINUTE };
         let wanted = now.saturating_sub(keep).floor_to(unit);
-        self.within("advance the horizon", self.advance_horizon(wanted))
-            .await?;
-        let mut report = RetentionReport {
-            horizon: self.horizon().await?,
-            ..RetentionReport::default()
-        };
+        self.within("advance the horizon", self.advance_horizon(wanted)).await?;
+        let mut report = RetentionReport { horizon: self.horizon().await?, ..RetentionReport::default() };
         let Some(horizon) = report.horizon else {
             return Ok(report);
         };
@@ -66,8 +62,7 @@ impl Store {
             .await?;
         let mut dropped = 0;
         for (day, name) in partitions.into_iter().filter(|(day, _)| *day < day_of(horizon)) {
-            self.within("drop a partition", self.drop_partition(&name))
-                .await?;
+            self.within("drop a partition", self.drop_partition(&name)).await?;
             self.inner.partitions.forget(&[day]);
             counter!(names::PARTITIONS_DROPPED).increment(1);
             dropped += 1;
@@ -76,21 +71,11 @@ impl Store {
     }
 
     async fn drop_partition(&self, name: &str) -> Result<(), StoreError> {
-        let transaction = self
-            .inner
-            .writer
-            .begin()
-            .await
-            .map_err(during("drop a partition"))?;
+        let transaction = self.inner.writer.begin().await.map_err(during("drop a partition"))?;
         // Dropping needs the whole table for a moment. While it waits, everyone else waits behind it: not for long.
-        for statement in [
-            "SET LOCAL lock_timeout = '2s'".to_owned(),
-            format!("DROP TABLE IF EXISTS {name}"),
-        ] {
-            transaction
-                .execute_unprepared(&statement)
-                .await
-                .map_err(during("drop a partition"))?;
+        for statement in ["SET LOCAL lock_timeout = '2s'".to_owned(), format!("DROP TABLE IF EXISTS {name}")]
+        {
+            transaction.execute_unprepared(&statement).await.map_err(during("drop a partition"))?;
         }
         transaction.commit().await.map_err(during("drop a partition"))
     }
@@ -101,9 +86,7 @@ impl Store {
         // looked at again.
         let mut after = i64::MIN;
         loop {
-            let ids = self
-                .within("find old ticks", self.old_rows(horizon, after))
-                .await?;
+            let ids = self.within("find old ticks", self.old_rows(horizon, after)).await?;
             let Some(last) = ids.last() else {
                 return Ok(deleted);
             };

@@ -13,11 +13,7 @@ const TABLE: &str = "tick_history";
 
 /// The integer as the database holds it.
 pub(crate) fn signed(instrument: &Instrument, field: &'static str, value: u64) -> Result<i64, NotStorable> {
-    i64::try_from(value).map_err(|_| NotStorable::TooLarge {
-        instrument: instrument.clone(),
-        field,
-        value,
-    })
+    i64::try_from(value).map_err(|_| NotStorable::TooLarge { instrument: instrument.clone(), field, value })
 }
 
 /// The reverse of [`signed`].
@@ -53,9 +49,7 @@ pub(crate) fn nanos(
 
 /// The condition that a row is of `wanted`.
 pub(crate) fn is<C: ColumnTrait>(venue: C, product: C, wanted: &Instrument) -> Condition {
-    Condition::all()
-        .add(venue.eq(wanted.venue.as_str()))
-        .add(product.eq(wanted.product.as_str()))
+    Condition::all().add(venue.eq(wanted.venue.as_str())).add(product.eq(wanted.product.as_str()))
 }
 
 /// The tick that `row` holds, and its place in history.
@@ -74,12 +68,7 @@ pub(crate) fn tick(row: &tick_history::Model) -> Result<(HistoryKey, Tick), Stor
         day: None,
         flags: TickFlags::from_bits(u32::try_from(row.flags).unwrap_or(0)),
     };
-    let key = HistoryKey {
-        event_time,
-        trade_id: tick.trade_id(),
-        sequence,
-        id: row.id,
-    };
+    let key = HistoryKey { event_time, trade_id: tick.trade_id(), sequence, id: row.id };
     Ok((key, tick))
 }
 
@@ -90,19 +79,11 @@ fn trade(row: &tick_history::Model) -> Result<Option<Trade>, StoreError> {
     let Number(size) = row.volume.ok_or_else(|| StoreError::missing(TABLE, "volume"))?;
     let side = row.side.as_deref().map(side).transpose()?;
     let trade_id = unsigned_option(TABLE, "trade_id", row.trade_id)?;
-    Ok(Some(Trade {
-        price,
-        size,
-        side,
-        trade_id,
-    }))
+    Ok(Some(Trade { price, size, side, trade_id }))
 }
 
 fn quote(price: Option<Number>, size: Option<Number>) -> Option<Quote> {
-    price.map(|price| Quote {
-        price: price.0,
-        size: size.map(|size| size.0),
-    })
+    price.map(|price| Quote { price: price.0, size: size.map(|size| size.0) })
 }
 
 pub(crate) fn side(name: &str) -> Result<Side, StoreError> {

@@ -97,14 +97,14 @@ pub(crate) fn write(snapshot: &Snapshot) -> Value {
 pub(crate) fn read(value: &Value) -> Result<MarketState, StoreError> {
     let state = State::deserialize(value).map_err(|error| unreadable(&error.to_string()))?;
     Ok(MarketState {
-        last_trade: state.last_trade.map(trade).transpose()?,
-        best_bid: state.best_bid.map(level).transpose()?,
-        best_ask: state.best_ask.map(level).transpose()?,
-        day: state.day.map(day).transpose()?,
+        last_trade: state.last_trade.as_ref().map(trade).transpose()?,
+        best_bid: state.best_bid.as_ref().map(level).transpose()?,
+        best_ask: state.best_ask.as_ref().map(level).transpose()?,
+        day: state.day.as_ref().map(day).transpose()?,
     })
 }
 
-fn trade(trade: LastTrade) -> Result<(Trade, UnixNanos), StoreError> {
+fn trade(trade: &LastTrade) -> Result<(Trade, UnixNanos), StoreError> {
     let read = Trade {
         price: number(&trade.px)?,
         size: number(&trade.qty)?,
@@ -114,18 +114,12 @@ fn trade(trade: LastTrade) -> Result<(Trade, UnixNanos), StoreError> {
     Ok((read, UnixNanos::new(trade.ts)))
 }
 
-fn level(level: Level) -> Result<(Quote, UnixNanos), StoreError> {
+fn level(level: &Level) -> Result<(Quote, UnixNanos), StoreError> {
     let size = level.qty.as_deref().map(number).transpose()?;
-    Ok((
-        Quote {
-            price: number(&level.px)?,
-            size,
-        },
-        UnixNanos::new(level.ts),
-    ))
+    Ok((Quote { price: number(&level.px)?, size }, UnixNanos::new(level.ts)))
 }
 
-fn day(day: Day) -> Result<(DayStats, UnixNanos), StoreError> {
+fn day(day: &Day) -> Result<(DayStats, UnixNanos), StoreError> {
     let read = |text: &Option<String>| text.as_deref().map(number).transpose();
     let stats = DayStats {
         open_24h: read(&day.open_24h)?,

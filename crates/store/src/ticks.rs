@@ -87,12 +87,7 @@ impl Store {
         // page. One statement for both: two could show two moments, and a tick stored between them could be skipped.
         let mut page = kind(query, limit, true)?;
         page.union(UnionType::All, kind(query, limit, false)?);
-        let rows = self
-            .inner
-            .reader
-            .query_all(&page)
-            .await
-            .map_err(during("read ticks"))?;
+        let rows = self.inner.reader.query_all(&page).await.map_err(during("read ticks"))?;
         let mut ticks = Vec::with_capacity(rows.len());
         for row in &rows {
             let model = Model::from_query_result(row, "").map_err(during("read ticks"))?;
@@ -117,11 +112,7 @@ fn compare(query: &TickQuery, left: &HistoryKey, right: &HistoryKey) -> Ordering
 
 /// A page of the ticks with trade_id, or of those without.
 fn kind(query: &TickQuery, limit: usize, with_trade_id: bool) -> Result<SelectStatement, StoreError> {
-    let presence = if with_trade_id {
-        Column::TradeId.is_not_null()
-    } else {
-        Column::TradeId.is_null()
-    };
+    let presence = if with_trade_id { Column::TradeId.is_not_null() } else { Column::TradeId.is_null() };
     let columns: &[Column] = match (query.range, with_trade_id) {
         (TickRange::Time(_), true) => &[Column::TsEvent, Column::TradeId],
         (TickRange::Time(_), false) => &[Column::TsEvent, Column::Sequence, Column::Id],

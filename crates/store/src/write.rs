@@ -78,10 +78,7 @@ impl Store {
     async fn write_batch(&self, batch: &WriteBatch<'_>) -> Result<Written, StoreError> {
         let mut prepared = Prepared::of(batch)?;
         if prepared.is_empty() && batch.snapshots.is_empty() {
-            return Ok(Written {
-                duplicates: batch.ticks.len(),
-                ..Written::default()
-            });
+            return Ok(Written { duplicates: batch.ticks.len(), ..Written::default() });
         }
         if self.is_postgres() {
             self.make_partitions(prepared.event_times()).await?;
@@ -98,16 +95,8 @@ impl Store {
         latest::advance(&transaction, &prepared, &inserted, batch.written_at).await?;
         snapshots::replace(&transaction, batch.snapshots, batch.written_at).await?;
         transaction.commit().await.map_err(during("commit a batch"))?;
-        let duplicates = batch
-            .ticks
-            .len()
-            .saturating_sub(inserted.len())
-            .saturating_sub(too_old.len());
-        Ok(Written {
-            inserted: inserted.len(),
-            duplicates,
-            too_old,
-        })
+        let duplicates = batch.ticks.len().saturating_sub(inserted.len()).saturating_sub(too_old.len());
+        Ok(Written { inserted: inserted.len(), duplicates, too_old })
     }
 
     async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
@@ -116,11 +105,7 @@ impl Store {
             sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
             ..TransactionOptions::default()
         };
-        self.inner
-            .writer
-            .begin_with_options(options)
-            .await
-            .map_err(during("begin a transaction"))
+        self.inner.writer.begin_with_options(options).await.map_err(during("begin a transaction"))
     }
 }
 
@@ -134,9 +119,6 @@ async fn take_turns(transaction: &DatabaseTransaction, prepared: &Prepared<'_>) 
          (SELECT DISTINCT hashtextextended(name, 20210417) AS lock FROM unnest($1::text[]) AS name ORDER BY lock) AS locks",
         [names.into()],
     );
-    transaction
-        .query_one_raw(lock)
-        .await
-        .map_err(during("lock the products"))?;
+    transaction.query_one_raw(lock).await.map_err(during("lock the products"))?;
     Ok(())
 }

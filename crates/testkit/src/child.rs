@@ -43,9 +43,7 @@ impl Guarded {
     }
 
     pub(crate) fn exit_status(&mut self) -> anyhow::Result<Option<ExitStatus>> {
-        self.child
-            .try_wait()
-            .context("cannot ask for the state of a child process")
+        self.child.try_wait().context("cannot ask for the state of a child process")
     }
 
     /// Sends a signal; nothing happens when the child has already been waited for.
@@ -122,10 +120,7 @@ pub(crate) fn bound_to_us(program: &Path) -> Command {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
     let available = AVAILABLE.get_or_init(|| {
         let mut probe = Command::new("setpriv");
-        probe
-            .args(["--pdeathsig", "KILL", "true"])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null());
+        probe.args(["--pdeathsig", "KILL", "true"]).stdout(Stdio::null()).stderr(Stdio::null());
         probe.status().is_ok_and(|status| status.success())
     });
     if !available {
@@ -165,9 +160,8 @@ fn spawn_from_lasting_thread(command: Command) -> io::Result<Child> {
 
 /// The end of a server's log file, for error messages.
 pub(crate) fn tail(log: &Path) -> String {
-    let text = std::fs::read(log)
-        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
-        .unwrap_or_default();
+    let text =
+        std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
     lines[lines.len().saturating_sub(20)..].join("\n")
 }

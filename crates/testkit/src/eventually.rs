@@ -23,11 +23,7 @@ impl Outcome for bool {
     type Value = ();
 
     fn into_met(self) -> Result<(), String> {
-        if self {
-            Ok(())
-        } else {
-            Err("the condition is false".to_owned())
-        }
+        if self { Ok(()) } else { Err("the condition is false".to_owned()) }
     }
 }
 

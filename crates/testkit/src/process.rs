@@ -37,16 +37,14 @@ impl ProcessBuilder {
     /// Adds several arguments.
     #[must_use]
     pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments
-            .extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+        self.arguments.extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
         self
     }
 
     /// Sets an environment variable. `LEDGERFLUX_…` variables of the test process are never inherited.
     #[must_use]
     pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
-        self.environment
-            .push((name.as_ref().to_owned(), value.as_ref().to_owned()));
+        self.environment.push((name.as_ref().to_owned(), value.as_ref().to_owned()));
         self
     }
 
@@ -67,11 +65,7 @@ impl ProcessBuilder {
 
     fn try_spawn(self) -> anyhow::Result<Process> {
         let mut command = bound_to_us(&self.program);
-        command
-            .args(self.arguments)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
+        command.args(self.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         for (name, _) in std::env::vars_os() {
             if name.as_encoded_bytes().starts_with(b"LEDGERFLUX_") {
                 command.env_remove(name);
@@ -83,16 +77,8 @@ impl ProcessBuilder {
         }
         let mut child = Guarded::spawn(command, EndWith::Kill)?;
         let output = Arc::new(Mutex::new(Output::default()));
-        let stdout = child
-            .io()
-            .stdout
-            .take()
-            .context("the process has no standard output")?;
-        let stderr = child
-            .io()
-            .stderr
-            .take()
-            .context("the process has no standard error")?;
+        let stdout = child.io().stdout.take().context("the process has no standard output")?;
+        let stderr = child.io().stderr.take().context("the process has no standard error")?;
         collect(stdout, &output, Output::add_stdout);
         collect(stderr, &output, Output::add_stderr);
         Ok(Process { child, output })
@@ -166,10 +152,7 @@ impl Process {
                 if let Some(address) = self.lock().addresses.get(name) {
                     return address.clone();
                 }
-                panic!(
-                    "no line `{name}=…` within {deadline:?} (exit: {ended:?})\n{}",
-                    self.all_output()
-                );
+                panic!("no line `{name}=…` within {deadline:?} (exit: {ended:?})\n{}", self.all_output());
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -182,12 +165,7 @@ impl Process {
     pub async fn output_with(&self, text: &str, deadline: Duration) -> String {
         eventually(deadline, || async {
             let output = self.lock();
-            let found = output
-                .stdout
-                .iter()
-                .chain(&output.stderr)
-                .find(|line| line.contains(text))
-                .cloned();
+            let found = output.stdout.iter().chain(&output.stderr).find(|line| line.contains(text)).cloned();
             drop(output);
             found.ok_or_else(|| format!("no line with {text:?}\n{}", self.all_output()))
         })
@@ -235,10 +213,7 @@ impl Process {
     async fn try_wait(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         match self.child.wait(deadline).await? {
             Some(status) => Ok(status),
-            None => bail!(
-                "the process did not end within {deadline:?}\n{}",
-                self.all_output()
-            ),
+            None => bail!("the process did not end within {deadline:?}\n{}", self.all_output()),
         }
     }
 
@@ -253,11 +228,7 @@ impl Process {
     }
 
     fn all_output(&self) -> String {
-        format!(
-            "--- standard output\n{}\n--- standard error\n{}",
-            self.stdout(),
-            self.stderr()
-        )
+        format!("--- standard output\n{}\n--- standard error\n{}", self.stdout(), self.stderr())
     }
 
     fn lock(&self) -> MutexGuard<'_, Output> {
@@ -286,9 +257,7 @@ fn collect<R: Read + Send + 'static>(source: R, output: &Arc<Mutex<Output>>, add
 /// `name=address`, where the name is one lower-case word and the address has a port.
 fn address_in(line: &str) -> Option<(&str, &str)> {
     let (name, address) = line.split_once('=')?;
-    let is_name = !name.is_empty()
-        && name
-            .bytes()
-            .all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
+    let is_name =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || b"-_".contains(&byte));
     (is_name && address.contains(':') && !address.contains(' ')).then_some((name, address))
 }

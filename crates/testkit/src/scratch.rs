@@ -58,22 +58,16 @@ impl Default for Scratch {
 fn base() -> PathBuf {
     let configured = std::env::temp_dir();
     let short = configured.as_os_str().len() <= BASE_LENGTH_MAX;
-    if short && is_traversable_by_others(&configured) {
-        configured
-    } else {
-        PathBuf::from("/tmp")
-    }
+    if short && is_traversable_by_others(&configured) { configured } else { PathBuf::from("/tmp") }
 }
 
 /// Whether every parent lets any user pass, so that a server that runs as another user can reach `path`.
 pub(crate) fn is_traversable_by_others(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    path.ancestors()
-        .filter(|parent| !parent.as_os_str().is_empty())
-        .all(|parent| {
-            std::fs::metadata(parent)
-                .is_ok_and(|found| !found.is_dir() || found.permissions().mode() & 0o001 != 0)
-        })
+    path.ancestors().filter(|parent| !parent.as_os_str().is_empty()).all(|parent| {
+        std::fs::metadata(parent)
+            .is_ok_and(|found| !found.is_dir() || found.permissions().mode() & 0o001 != 0)
+    })
 }
 
 /// Removes what test processes left that were killed before they could clean up (Ctrl-C does that to `cargo test`).

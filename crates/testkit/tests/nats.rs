@@ -19,10 +19,7 @@ impl Client {
     fn connect(server: &NatsServer) -> Client {
         let stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut client = Client {
-            lines: BufReader::new(stream.try_clone().unwrap()),
-            stream,
-        };
+        let mut client = Client { lines: BufReader::new(stream.try_clone().unwrap()), stream };
         assert!(client.line().starts_with("INFO "));
         client.send("CONNECT {\"verbose\":false}\r\nSUB answer 1\r\n");
         client
@@ -62,10 +59,7 @@ impl Client {
     }
 
     fn create_stream(&mut self) -> String {
-        self.request(
-            "$JS.API.STREAM.CREATE.kept",
-            "{\"name\":\"kept\",\"subjects\":[\"kept.>\"]}",
-        )
+        self.request("$JS.API.STREAM.CREATE.kept", "{\"name\":\"kept\",\"subjects\":[\"kept.>\"]}")
     }
 
     fn publish(&mut self) -> String {
@@ -99,11 +93,7 @@ async fn a_wiped_server_has_forgotten_its_streams() {
     let mut server = NatsServer::start().await;
     Client::connect(&server).create_stream();
     server.wipe().await;
-    assert!(
-        Client::connect(&server)
-            .stream_info()
-            .contains("stream not found")
-    );
+    assert!(Client::connect(&server).stream_info().contains("stream not found"));
 }
 
 #[tokio::test]
@@ -125,9 +115,7 @@ async fn a_paused_server_does_not_answer_and_goes_on_afterwards() {
 async fn more_configuration_is_taken() {
     let server = NatsServer::start_with("max_payload: 2MB").await;
     let mut info = String::new();
-    BufReader::new(TcpStream::connect(("127.0.0.1", server.port())).unwrap())
-        .read_line(&mut info)
-        .unwrap();
+    BufReader::new(TcpStream::connect(("127.0.0.1", server.port())).unwrap()).read_line(&mut info).unwrap();
     assert!(info.contains("\"max_payload\":2097152"), "{info}");
 }
 

@@ -14,32 +14,17 @@ async fn tests_share_a_server_and_have_databases_of_their_own() {
     let (first, second) = (postgres.create_database().await, again.create_database().await);
     assert_ne!(first, second);
     postgres
-        .psql(
-            &first,
-            "CREATE TABLE only_here (value NUMERIC); INSERT INTO only_here VALUES (1.10)",
-        )
+        .psql(&first, "CREATE TABLE only_here (value NUMERIC); INSERT INTO only_here VALUES (1.10)")
         .await;
-    assert_eq!(
-        postgres
-            .psql(&first, "SELECT value, NULL, 'x' FROM only_here")
-            .await,
-        "1.10||x"
-    );
-    assert_eq!(
-        postgres
-            .psql(&second, "SELECT to_regclass('only_here') IS NULL")
-            .await,
-        "t"
-    );
+    assert_eq!(postgres.psql(&first, "SELECT value, NULL, 'x' FROM only_here").await, "1.10||x");
+    assert_eq!(postgres.psql(&second, "SELECT to_regclass('only_here') IS NULL").await, "t");
 }
 
 #[tokio::test]
 async fn a_killed_server_comes_back_on_the_same_port_with_what_was_committed() {
     let postgres = Postgres::start().await;
     let database = postgres.create_database().await;
-    postgres
-        .psql(&database, "CREATE TABLE kept AS SELECT 42 AS answer")
-        .await;
+    postgres.psql(&database, "CREATE TABLE kept AS SELECT 42 AS answer").await;
     postgres.kill().await;
     assert!(TcpStream::connect(("127.0.0.1", postgres.port())).is_err());
     postgres.restart().await;

@@ -62,10 +62,7 @@ async fn a_process_that_does_not_end_fails_the_test() {
 #[tokio::test]
 #[should_panic(expected = "cannot open the feed")]
 async fn a_process_that_ends_early_fails_with_its_output() {
-    shell("echo cannot open the feed >&2; exit 3")
-        .spawn()
-        .address("gateway", PATIENCE)
-        .await;
+    shell("echo cannot open the feed >&2; exit 3").spawn().address("gateway", PATIENCE).await;
 }
 
 #[tokio::test]
@@ -80,9 +77,7 @@ async fn drop_kills() {
 
 #[tokio::test]
 async fn the_environment_of_the_test_does_not_leak_in() {
-    let mut process = shell("env | grep -c '^LEDGERFLUX_'; :")
-        .env("LEDGERFLUX_ONLY", "1")
-        .spawn();
+    let mut process = shell("env | grep -c '^LEDGERFLUX_'; :").env("LEDGERFLUX_ONLY", "1").spawn();
     process.wait(PATIENCE).await;
     process.output_with("1", PATIENCE).await;
 }
@@ -95,19 +90,15 @@ async fn children_end_when_the_test_process_is_killed() {
     const ROLE: &str = "TESTKIT_ROLE_OF_A_TEST_PROCESS";
     if std::env::var_os(ROLE).is_some() {
         // Another thread than the one that lives on: the child must not end with the thread that asked for it.
-        let child = std::thread::spawn(|| shell("while :; do sleep 0.01; done").spawn())
-            .join()
-            .unwrap();
+        let child = std::thread::spawn(|| shell("while :; do sleep 0.01; done").spawn()).join().unwrap();
         std::fs::write(std::env::var_os(ROLE).unwrap(), format!("{}\n", child.id())).unwrap();
         std::future::pending::<()>().await;
     }
     let scratch = testkit::Scratch::new();
     let file = scratch.join("pid");
     let name = "children_end_when_the_test_process_is_killed";
-    let mut victim = Process::builder(std::env::current_exe().unwrap())
-        .args(["--exact", name])
-        .env(ROLE, &file)
-        .spawn();
+    let mut victim =
+        Process::builder(std::env::current_exe().unwrap()).args(["--exact", name]).env(ROLE, &file).spawn();
     let pid: u32 = eventually(PATIENCE, || async {
         std::fs::read_to_string(&file)
             .ok()

@@ -27,10 +27,7 @@ async fn eventually_names_the_place_that_waited() {
 #[tokio::test]
 #[should_panic(expected = "the broker is away")]
 async fn eventually_names_the_last_error() {
-    eventually(Duration::from_millis(20), || async {
-        Err::<(), _>("the broker is away")
-    })
-    .await;
+    eventually(Duration::from_millis(20), || async { Err::<(), _>("the broker is away") }).await;
 }
 
 #[tokio::test]
@@ -42,15 +39,8 @@ async fn a_check_that_hangs_is_bounded_too() {
 #[test]
 fn tls_material_is_written_and_removed() {
     let material = TlsMaterial::localhost();
-    assert_eq!(
-        std::fs::read_to_string(material.certificate_path()).unwrap(),
-        material.certificate_pem
-    );
-    assert!(
-        std::fs::read_to_string(material.key_path())
-            .unwrap()
-            .contains("PRIVATE KEY")
-    );
+    assert_eq!(std::fs::read_to_string(material.certificate_path()).unwrap(), material.certificate_pem);
+    assert!(std::fs::read_to_string(material.key_path()).unwrap().contains("PRIVATE KEY"));
     let path = material.key_path();
     drop(material);
     assert!(!path.exists());

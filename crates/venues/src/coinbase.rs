@@ -39,25 +39,13 @@ pub const LIVE_URL: &str = "wss://ws-feed.exchange.coinbase.com";
 pub const FRAME_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// The channels of the feed that need no authentication, by the names that subscriptions use.
-pub const CHANNELS: [&str; 8] = [
-    "ticker",
-    "ticker_batch",
-    "heartbeat",
-    "matches",
-    "level2_batch",
-    "level2",
-    "status",
-    "full",
-];
+pub const CHANNELS: [&str; 8] =
+    ["ticker", "ticker_batch", "heartbeat", "matches", "level2_batch", "level2", "status", "full"];
 
 /// The channels whose messages become ticks.
 pub const TICK_CHANNELS: [&str; 2] = ["ticker", "ticker_batch"];
 
 /// The name under which the exchange confirms a subscription to `channel` (rule 2).
 pub fn confirmed_name(channel: &str) -> &str {
-    if channel == "level2_batch" {
-        "level2_50"
-    } else {
-        channel
-    }
+    if channel == "level2_batch" { "level2_50" } else { channel }
 }

@@ -17,9 +17,6 @@ impl Moment {
     /// This moment and `by` later on both clocks.
     #[must_use]
     pub fn after(self, by: Duration) -> Self {
-        Self {
-            wall: self.wall.saturating_add(by),
-            uptime: self.uptime.saturating_add(by),
-        }
+        Self { wall: self.wall.saturating_add(by), uptime: self.uptime.saturating_add(by) }
     }
 }

@@ -13,19 +13,13 @@ use venues::Moment;
 use venues::coinbase::{Action, FrameKind, Session, SessionConfig};
 
 fn data(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("../../tests/data")
-        .join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/data").join(name)
 }
 
 fn lines(path: &Path) -> Vec<String> {
     let file = File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
     let packed = path.extension().is_some_and(|extension| extension == "gz");
-    let reader: Box<dyn Read> = if packed {
-        Box::new(MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
+    let reader: Box<dyn Read> = if packed { Box::new(MultiGzDecoder::new(file)) } else { Box::new(file) };
     BufReader::new(reader).lines().map(Result::unwrap).collect()
 }
 
@@ -39,11 +33,7 @@ struct Outcome {
 fn run(lines: &[String]) -> Outcome {
     let products = lines
         .iter()
-        .filter_map(|line| {
-            serde_json::from_str::<Value>(line).ok()?["product_id"]
-                .as_str()
-                .map(Product::new)
-        })
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok()?["product_id"].as_str().map(Product::new))
         .map(Result::unwrap)
         .collect::<std::collections::BTreeSet<_>>();
     let config = SessionConfig {
@@ -53,19 +43,9 @@ fn run(lines: &[String]) -> Outcome {
         idle_timeout: std::time::Duration::from_secs(30),
         source: "test".into(),
     };
-    let now = Moment {
-        wall: UnixNanos::parse_rfc3339("2026-11-01T00:00:00Z").unwrap(),
-        ..Moment::default()
-    };
-    let feed = FeedSession {
-        id: "test-1".into(),
-        started: now.wall,
-    };
-    let mut outcome = Outcome {
-        kinds: BTreeMap::new(),
-        ticks: Vec::new(),
-        rejects: Vec::new(),
-    };
+    let now = Moment { wall: UnixNanos::parse_rfc3339("2026-11-01T00:00:00Z").unwrap(), ..Moment::default() };
+    let feed = FeedSession { id: "test-1".into(), started: now.wall };
+    let mut outcome = Outcome { kinds: BTreeMap::new(), ticks: Vec::new(), rejects: Vec::new() };
     let mut session = Session::open(&config, feed, now, &mut Vec::new());
     for (index, line) in lines.iter().enumerate() {
         let mut actions = Vec::new();
@@ -89,27 +69,18 @@ fn assert_equal(tick: &Tick, line: &str) {
     let text = |name: &str| sent[name].as_str().map(str::to_owned);
     let said = |number: Option<Decimal>| number.map(|number| number.to_string());
     let trade = tick.last_trade.clone().unwrap();
-    assert_eq!(
-        Some(tick.instrument.product.as_str().to_owned()),
-        text("product_id")
-    );
+    assert_eq!(Some(tick.instrument.product.as_str().to_owned()), text("product_id"));
     assert_eq!(tick.sequence, sent["sequence"].as_u64());
     assert_eq!(trade.trade_id, sent["trade_id"].as_u64());
     assert_eq!(said(Some(trade.price)), text("price"));
     assert_eq!(said(Some(trade.size)), text("last_size"));
     assert_eq!(trade.side.map(|side| side.as_str().to_owned()), text("side"));
-    let time = time::OffsetDateTime::parse(
-        &text("time").unwrap(),
-        &time::format_description::well_known::Rfc3339,
-    );
-    assert_eq!(
-        i128::from(tick.event_time.nanos()),
-        time.unwrap().unix_timestamp_nanos()
-    );
-    for (quote, price, size) in [
-        (&tick.best_bid, "best_bid", "best_bid_size"),
-        (&tick.best_ask, "best_ask", "best_ask_size"),
-    ] {
+    let time =
+        time::OffsetDateTime::parse(&text("time").unwrap(), &time::format_description::well_known::Rfc3339);
+    assert_eq!(i128::from(tick.event_time.nanos()), time.unwrap().unix_timestamp_nanos());
+    for (quote, price, size) in
+        [(&tick.best_bid, "best_bid", "best_bid_size"), (&tick.best_ask, "best_ask", "best_ask_size")]
+    {
         let quote = quote.clone().unwrap();
         assert_eq!(said(Some(quote.price)), text(price));
         assert_eq!(said(quote.size), text(size));
@@ -128,10 +99,7 @@ fn assert_equal(tick: &Tick, line: &str) {
 
 fn assert_all_tickers_equal(lines: &[String]) -> Outcome {
     let outcome = run(lines);
-    let tickers: Vec<&String> = lines
-        .iter()
-        .filter(|line| line.contains(r#""type":"ticker""#))
-        .collect();
+    let tickers: Vec<&String> = lines.iter().filter(|line| line.contains(r#""type":"ticker""#)).collect();
     assert_eq!(outcome.ticks.len(), tickers.len());
     for (tick, line) in outcome.ticks.iter().zip(tickers) {
         assert_equal(tick, line);
@@ -154,12 +122,7 @@ fn the_session_of_2021_gives_its_107_tickers() {
         (FrameKind::L2Update, 9_719),
     ];
     assert_eq!(outcome.kinds, BTreeMap::from(kinds));
-    assert!(
-        outcome
-            .ticks
-            .iter()
-            .all(|tick| tick.best_bid.as_ref().unwrap().size.is_none())
-    );
+    assert!(outcome.ticks.iter().all(|tick| tick.best_bid.as_ref().unwrap().size.is_none()));
 }
 
 #[test]
@@ -173,17 +136,9 @@ fn the_session_of_2026_has_no_tickers_and_is_read_through() {
 #[test]
 fn edge_cases_pass_or_are_ignored() {
     let outcome = assert_all_tickers_equal(&lines(&data("edge-cases.jsonl")));
-    assert_eq!(
-        outcome.ticks.len(),
-        3,
-        "2019 with 8 decimals, 2021 with short ones, 2022 with sizes"
-    );
+    assert_eq!(outcome.ticks.len(), 3, "2019 with 8 decimals, 2021 with short ones, 2022 with sizes");
     assert_eq!(outcome.rejects, []);
-    assert_eq!(
-        outcome.kinds[&FrameKind::L2Update],
-        3,
-        "also the one from the year 1"
-    );
+    assert_eq!(outcome.kinds[&FrameKind::L2Update], 3, "also the one from the year 1");
 }
 
 /// Any other recordings: `LEDGERFLUX_RECORDINGS=folder cargo test -p venues -- --ignored`.

@@ -21,23 +21,15 @@ const FRAMES: [&str; 8] = [
 ];
 
 fn handle(frame: &[u8]) -> (FrameKind, Vec<Action>) {
-    let now = Moment {
-        wall: UnixNanos::new(1_800_000_000_000_000_000),
-        uptime: Duration::from_secs(5),
-    };
+    let now = Moment { wall: UnixNanos::new(1_800_000_000_000_000_000), uptime: Duration::from_secs(5) };
     let config = SessionConfig {
-        products: ["BTC-USD", "BAND-GBP"]
-            .map(|name| Product::new(name).unwrap())
-            .to_vec(),
+        products: ["BTC-USD", "BAND-GBP"].map(|name| Product::new(name).unwrap()).to_vec(),
         channels: vec!["ticker".into(), "heartbeat".into()],
         confirm_timeout: Duration::from_secs(10),
         idle_timeout: Duration::from_secs(30),
         source: "test".into(),
     };
-    let feed = FeedSession {
-        id: "test-1".into(),
-        started: now.wall,
-    };
+    let feed = FeedSession { id: "test-1".into(), started: now.wall };
     let mut session = Session::open(&config, feed, now, &mut Vec::new());
     let mut actions = Vec::new();
     let kind = session.handle(frame, now, &mut actions);
@@ -50,12 +42,7 @@ fn check(frame: &[u8]) -> Result<(), TestCaseError> {
     let (kind, actions) = handle(frame);
     prop_assert!(actions.len() <= 1);
     let kept = matches!(actions.first(), Some(Action::Emit(_) | Action::Quarantine(_)));
-    prop_assert_eq!(
-        kept,
-        matches!(kind, FrameKind::Ticker | FrameKind::Malformed),
-        "{:?}",
-        actions
-    );
+    prop_assert_eq!(kept, matches!(kind, FrameKind::Ticker | FrameKind::Malformed), "{:?}", actions);
     if let Some(Action::Quarantine(rejected)) = actions.first() {
         prop_assert!(!rejected.detail.is_empty());
         prop_assert!(rejected.detail.chars().count() <= 500);
@@ -89,10 +76,7 @@ fn damaged(mut frame: Vec<u8>, damages: &[(u8, prop::sample::Index, Vec<u8>)]) -
 
 /// Bytes that mean something to a parser, and any others.
 fn byte() -> impl Strategy<Value = u8> {
-    prop_oneof![
-        prop::sample::select(b"{}[]\",:\\u0123456789.-eEntf \x00\xff\xc3".to_vec()),
-        any::<u8>()
-    ]
+    prop_oneof![prop::sample::select(b"{}[]\",:\\u0123456789.-eEntf \x00\xff\xc3".to_vec()), any::<u8>()]
 }
 
 proptest! {

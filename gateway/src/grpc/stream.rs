@@ -38,7 +38,12 @@ enum Phase {
 }
 
 /// Begins a subscription.
-pub(super) fn frames(feed: &LiveFeed, plan: Plan, client: Client, shutdown: Shutdown) -> Result<Frames, Status> {
+pub(super) fn frames(
+    feed: &LiveFeed,
+    plan: Plan,
+    client: Client,
+    shutdown: Shutdown,
+) -> Result<Frames, Status> {
     let subscription = Subscription::new(feed, plan.products, plan.start, plan.policy)
         .map_err(|error| status::invalid("start", error.to_string()))?;
     let subscriber = Subscriber { subscription, client, shutdown, phase: Phase::Starting };
@@ -103,7 +108,9 @@ impl Subscriber {
 /// The messages of a delivery, in order.
 fn encode(delivery: &Delivery) -> Vec<Bytes> {
     match delivery {
-        Delivery::Tick { tick, skipped: 0 } => vec![tick.frame(Encoding::Protobuf, |tick| tick_frame(tick, 0))],
+        Delivery::Tick { tick, skipped: 0 } => {
+            vec![tick.frame(Encoding::Protobuf, |tick| tick_frame(tick, 0))]
+        }
         Delivery::Tick { tick, skipped } => vec![tick_frame(tick.tick(), *skipped)],
         Delivery::Snapshot { snapshot, skipped: 0 } => vec![snapshot_frame(snapshot)],
         // A snapshot has no field for what it replaces, so that an event before it tells.
@@ -174,7 +181,11 @@ fn feed_event_frame(feed_event: &FeedEvent) -> Option<Bytes> {
     }))
 }
 
-fn event(kind: StreamEventKind, about: Option<&Instrument>, fill: impl FnOnce(&mut v1::StreamEvent)) -> Bytes {
+fn event(
+    kind: StreamEventKind,
+    about: Option<&Instrument>,
+    fill: impl FnOnce(&mut v1::StreamEvent),
+) -> Bytes {
     let mut event = v1::StreamEvent {
         kind: kind.into(),
         venue: about.map(|about| about.venue.to_string()).unwrap_or_default(),

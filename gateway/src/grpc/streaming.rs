@@ -42,9 +42,12 @@ impl Streaming {
         }
     }
 
-    fn subscribe(&self, request: tonic::Request<SubscribeRequest>) -> Result<tonic::Response<Frames>, Status> {
+    fn subscribe(
+        &self,
+        request: &tonic::Request<SubscribeRequest>,
+    ) -> Result<tonic::Response<Frames>, Status> {
         let transport = request.extensions().get().copied().unwrap_or(Transport::Grpc);
-        let plan = Plan::new(request.into_inner(), &self.config)?;
+        let plan = Plan::new(request.get_ref(), &self.config)?;
         let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
         Ok(tonic::Response::new(stream::frames(&self.feed, plan, client, self.shutdown.clone())?))
     }
@@ -69,8 +72,7 @@ impl Service<Request<Body>> for Streaming {
             "Subscribe" => {
                 let subscribe = Subscribe(self.clone());
                 Box::pin(async move {
-                    let mut grpc =
-                        Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX);
+                    let mut grpc = Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX);
                     Ok(grpc.server_streaming(subscribe, request).await)
                 })
             }
@@ -93,7 +95,7 @@ impl ServerStreamingService<SubscribeRequest> for Subscribe {
     type Future = BoxFuture<'static, Result<tonic::Response<Frames>, Status>>;
 
     fn call(&mut self, request: tonic::Request<SubscribeRequest>) -> Self::Future {
-        let subscribed = self.0.subscribe(request).inspect_err(status::count);
+        let subscribed = self.0.subscribe(&request).inspect_err(status::count);
         Box::pin(async move { subscribed })
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(request: v1::SubscribeRequest, config: &Config) -> Result<Self, Status> {
+    pub(super) fn new(request: &v1::SubscribeRequest, config: &Config) -> Result<Self, Status> {
         let venue = match request.venue.as_str() {
             "" => Venue::coinbase(),
             name => Venue::new(name).map_err(|error| invalid("venue", error.to_string()))?,

@@ -78,7 +78,9 @@ fn selection(members: &Members<'_>, code: Code) -> Result<Selection, Refusal> {
     let refuse = |message: String| Refusal::new(code, message);
     let venue = venue(members, code)?;
     let Some(products) = members.get("products") else {
-        return Err(refuse(r#"products is missing: a list of names, e.g. ["BTC-USD"], or ["*"] for all"#.into()));
+        return Err(refuse(
+            r#"products is missing: a list of names, e.g. ["BTC-USD"], or ["*"] for all"#.into(),
+        ));
     };
     let names: Vec<String> = serde_json::from_str(products.get())
         .map_err(|_| refuse(format!("products is {}, allowed: a list of names", clip(products.get()))))?;
@@ -105,11 +107,12 @@ fn instrument(venue: &Venue, name: &str) -> Result<Instrument, InvalidInstrument
 }
 
 fn venue(members: &Members<'_>, code: Code) -> Result<Venue, Refusal> {
-    let Some(venue) = members.get("venue") else { return Ok(Venue::coinbase()) };
-    serde_json::from_str::<String>(venue.get())
-        .ok()
-        .and_then(|name| Venue::new(name.trim()).ok())
-        .ok_or_else(|| Refusal::new(code, format!("venue is {}, allowed: a name like \"coinbase\"", clip(venue.get()))))
+    let Some(venue) = members.get("venue") else {
+        return Ok(Venue::coinbase());
+    };
+    serde_json::from_str::<String>(venue.get()).ok().and_then(|name| Venue::new(name.trim()).ok()).ok_or_else(
+        || Refusal::new(code, format!("venue is {}, allowed: a name like \"coinbase\"", clip(venue.get()))),
+    )
 }
 
 fn from_seq(members: &Members<'_>, selection: &Selection) -> Result<HashMap<Instrument, u64>, Refusal> {
@@ -126,7 +129,10 @@ fn from_seq(members: &Members<'_>, selection: &Selection) -> Result<HashMap<Inst
         let instrument = instrument(&venue, &name).map_err(|error| refuse(format!("from_seq: {error}")))?;
         let named = matches!(selection, Selection::These(instruments) if instruments.contains(&instrument));
         if !named {
-            return Err(refuse(format!("from_seq names {}, which products does not name", instrument.product)));
+            return Err(refuse(format!(
+                "from_seq names {}, which products does not name",
+                instrument.product
+            )));
         }
         read.insert(instrument, sequence);
     }
@@ -146,11 +152,16 @@ fn flag(members: &Members<'_>, name: &str) -> Result<bool, Refusal> {
 
 /// `t` goes back as it came, so that a client finds its own number again to the last digit.
 fn ping(members: &Members<'_>) -> Result<String, Refusal> {
-    let Some(t) = members.get("t").or_else(|| members.get("timestamp")) else { return Ok("null".into()) };
+    let Some(t) = members.get("t").or_else(|| members.get("timestamp")) else {
+        return Ok("null".into());
+    };
     let text = t.get();
     let scalar = !text.starts_with(['{', '[']) && text.len() <= PING_BYTES_MAX;
     scalar.then(|| text.to_owned()).ok_or_else(|| {
-        Refusal::new(Code::PingError, format!("t is {}, allowed: a number of at most {PING_BYTES_MAX} bytes", clip(text)))
+        Refusal::new(
+            Code::PingError,
+            format!("t is {}, allowed: a number of at most {PING_BYTES_MAX} bytes", clip(text)),
+        )
     })
 }
 
@@ -179,18 +190,23 @@ mod tests {
     #[test]
     fn reads_what_the_original_clients_send() {
         let frame = r#"{"op":"subscribe","products":["BTC-USD"],"want_snapshot":true}"#;
-        let Request::Subscribe(subscribe) = Request::parse(frame).unwrap() else { panic!("not a subscription") };
+        let Request::Subscribe(subscribe) = Request::parse(frame).unwrap() else {
+            panic!("not a subscription")
+        };
         assert_eq!(subscribe.selection, these(&["BTC-USD"]));
         assert!(subscribe.want_snapshot && !subscribe.want_events && subscribe.from_seq.is_empty());
     }
 
     #[test]
     fn accepts_aliases_blanks_and_lower_case() {
-        let frame = r#"{"operation":"unsubscribe","products":[" btc-usd ","BTC-USD","eth-usd"],"id":{"any":[1]}}"#;
+        let frame =
+            r#"{"operation":"unsubscribe","products":[" btc-usd ","BTC-USD","eth-usd"],"id":{"any":[1]}}"#;
         assert_eq!(Request::parse(frame).unwrap(), Request::Unsubscribe(these(&["BTC-USD", "ETH-USD"])));
         assert_eq!(
-            Request::parse(r#"{"op":"subscribe","products":["ada-usd"],"from_seq":{"Ada-Usd":18446744073709551615}}"#)
-                .unwrap(),
+            Request::parse(
+                r#"{"op":"subscribe","products":["ada-usd"],"from_seq":{"Ada-Usd":18446744073709551615}}"#
+            )
+            .unwrap(),
             Request::Subscribe(Subscribe {
                 selection: these(&["ADA-USD"]),
                 want_snapshot: false,

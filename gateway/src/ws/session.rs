@@ -102,7 +102,12 @@ impl End {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub(super) fn new(socket: WebSocketStream<S>, sessions: &Sessions, client: Client, numbers: Numbers) -> Self {
+    pub(super) fn new(
+        socket: WebSocketStream<S>,
+        sessions: &Sessions,
+        client: Client,
+        numbers: Numbers,
+    ) -> Self {
         Self {
             socket,
             subscription: Subscription::idle(&sessions.feed, sessions.config.conflate()),
@@ -219,7 +224,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn check_room(&self, selection: &Selection) -> Result<(), Refusal> {
-        let Selection::These(instruments) = selection else { return Ok(()) };
+        let Selection::These(instruments) = selection else {
+            return Ok(());
+        };
         let new = instruments.iter().filter(|instrument| !self.subscription.contains(instrument)).count();
         let (have, max) = (self.subscription.products(), self.config.products_max);
         if new > 0 && have + new > max {
@@ -277,7 +284,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
 /// The frame of a delivery; `None` for an event that the client did not ask for.
 fn encode(delivery: &Delivery, numbers: Numbers, wants_events: bool) -> Option<Bytes> {
-    let counted = |frame: Bytes, skipped| if skipped > 0 { frame::with_skipped(&frame, skipped) } else { frame };
+    let counted = |frame: Bytes, skipped| {
+        if skipped > 0 { frame::with_skipped(&frame, skipped) } else { frame }
+    };
     Some(match delivery {
         Delivery::Tick { tick, skipped } => {
             let frame = tick.frame(numbers.encoding(), |tick| frame::incr(tick, numbers));

@@ -55,7 +55,7 @@ pub(crate) struct Sessions {
 pub(crate) async fn upgrade(State(sessions): State<Sessions>, mut request: Request) -> Response {
     let accept = match accept_key(request.method(), request.headers()) {
         Ok(accept) => accept,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let numbers = numbers(request.uri().query());
     let upgrade = hyper::upgrade::on(&mut request);
@@ -85,7 +85,8 @@ async fn serve(io: TokioIo<hyper::upgrade::Upgraded>, sessions: Sessions, number
     match sessions.places.enter(Transport::WebSocket) {
         Some(client) => Session::new(socket, &sessions, client, numbers).run().await,
         None => {
-            let close = CloseFrame { code: CloseCode::Again, reason: "too many clients, try again later".into() };
+            let close =
+                CloseFrame { code: CloseCode::Again, reason: "too many clients, try again later".into() };
             let told = socket.send(Message::Close(Some(close)));
             // A client that is turned away need not take the news.
             drop(tokio::time::timeout(REFUSAL_TIMEOUT, told).await);
@@ -94,26 +95,30 @@ async fn serve(io: TokioIo<hyper::upgrade::Upgraded>, sessions: Sessions, number
 }
 
 /// The answer to the client's key, or what is wrong with the handshake (RFC 6455, 4.2.1).
-fn accept_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Response> {
+fn accept_key(method: &Method, headers: &HeaderMap) -> Result<HeaderValue, Box<Response>> {
     let says = |name, token: &str| {
-        headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).any(|value| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token))
-        })
+        headers
+            .get_all(name)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .any(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
     };
     let wants = says(header::CONNECTION, "upgrade") && says(header::UPGRADE, "websocket");
     if method != Method::GET || !wants {
-        let mut response = refuse(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint, over HTTP/1.1\n");
+        let mut response =
+            refuse(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint, over HTTP/1.1\n");
         response.headers_mut().insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-        return Err(response);
+        return Err(response.into());
     }
     if !says(header::SEC_WEBSOCKET_VERSION, "13") {
-        let mut response = refuse(StatusCode::UPGRADE_REQUIRED, "only version 13 of the protocol is spoken here\n");
+        let mut response =
+            refuse(StatusCode::UPGRADE_REQUIRED, "only version 13 of the protocol is spoken here\n");
         response.headers_mut().insert(header::SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
-        return Err(response);
+        return Err(response.into());
     }
     let key = headers.get(header::SEC_WEBSOCKET_KEY).filter(|key| !key.is_empty());
     key.and_then(|key| HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok())
-        .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing\n"))
+        .ok_or_else(|| refuse(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key is missing\n").into())
 }
 
 fn refuse(status: StatusCode, why: &'static str) -> Response {
@@ -145,7 +150,8 @@ mod tests {
         let accept = accept_key(&Method::GET, &headers(&good)).unwrap();
         assert_eq!(accept, "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=");
         for left_out in 0..good.len() {
-            let pairs: Vec<_> = good.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, pair)| *pair).collect();
+            let pairs: Vec<_> =
+                good.iter().enumerate().filter(|(at, _)| *at != left_out).map(|(_, pair)| *pair).collect();
             let refused = accept_key(&Method::GET, &headers(&pairs)).unwrap_err().status();
             assert!(refused.is_client_error(), "without {}: {refused}", good[left_out].0);
         }

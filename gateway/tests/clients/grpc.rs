@@ -19,7 +19,10 @@ async fn channel(address: SocketAddr) -> Channel {
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
 }
 
-async fn subscribe(gateway: &Gateway, request: SubscribeRequest) -> Result<Streaming<SubscribeResponse>, Status> {
+async fn subscribe(
+    gateway: &Gateway,
+    request: SubscribeRequest,
+) -> Result<Streaming<SubscribeResponse>, Status> {
     let mut client = StreamingServiceClient::new(channel(gateway.address).await);
     client.subscribe(request).await.map(tonic::Response::into_inner)
 }
@@ -30,7 +33,10 @@ async fn next(stream: &mut Streaming<SubscribeResponse>) -> Result<subscribe_res
 }
 
 fn products(names: &[&str]) -> SubscribeRequest {
-    SubscribeRequest { products: names.iter().map(|name| (*name).to_owned()).collect(), ..SubscribeRequest::default() }
+    SubscribeRequest {
+        products: names.iter().map(|name| (*name).to_owned()).collect(),
+        ..SubscribeRequest::default()
+    }
 }
 
 fn is_event(message: &subscribe_response::Message, kind: StreamEventKind) -> bool {
@@ -44,19 +50,25 @@ async fn a_snapshot_then_live_then_every_tick() {
     publisher.publish([5]).await;
     wait_for(&gateway, &publisher.instrument).await;
     let mut stream = subscribe(&gateway, products(&["BTC-USD", "NEW-USD"])).await.unwrap();
-    let mut first = [next(&mut stream).await.unwrap(), next(&mut stream).await.unwrap()].map(|message| match message {
-        subscribe_response::Message::Snapshot(update) => update.snapshot.unwrap(),
-        other => panic!("{other:?}"),
-    });
+    let mut first =
+        [next(&mut stream).await.unwrap(), next(&mut stream).await.unwrap()].map(|message| match message {
+            subscribe_response::Message::Snapshot(update) => update.snapshot.unwrap(),
+            other => panic!("{other:?}"),
+        });
     first.sort_by(|a, b| a.product.cmp(&b.product));
     assert_eq!((first[0].sequence, first[1].sequence), (Some(5), None));
     assert!(is_event(&next(&mut stream).await.unwrap(), StreamEventKind::Live));
     publisher.publish([6, 7]).await;
     for sequence in [6, 7] {
-        let subscribe_response::Message::Tick(update) = next(&mut stream).await.unwrap() else { panic!("a tick") };
+        let subscribe_response::Message::Tick(update) = next(&mut stream).await.unwrap() else {
+            panic!("a tick")
+        };
         let expected = tick(&publisher.instrument, sequence);
         let given = domain::Tick::try_from(update.tick.unwrap()).unwrap();
-        assert_eq!((given.sequence, given.last_trade, update.skipped), (expected.sequence, expected.last_trade, 0));
+        assert_eq!(
+            (given.sequence, given.last_trade, update.skipped),
+            (expected.sequence, expected.last_trade, 0)
+        );
     }
     gateway.shutdown.request();
     assert!(is_event(&next(&mut stream).await.unwrap(), StreamEventKind::Closing));
@@ -128,7 +140,10 @@ async fn who_wants_every_tick_and_cannot_take_them_is_told() {
     publisher.publish(1..=100).await;
     assert!(is_event(&next(&mut stream).await.unwrap(), StreamEventKind::Lagged));
     let status = next(&mut stream).await.unwrap_err();
-    assert_eq!((status.code(), status.get_error_details().error_info().unwrap().reason.as_str()), (Code::ResourceExhausted, "FELL_BEHIND"));
+    assert_eq!(
+        (status.code(), status.get_error_details().error_info().unwrap().reason.as_str()),
+        (Code::ResourceExhausted, "FELL_BEHIND")
+    );
     gateway.stop().await;
 }
 
@@ -152,7 +167,10 @@ async fn reflection_and_health_are_served() {
     let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
     let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
-    assert!(names.contains(&"ledgerflux.v1.StreamingService") && names.contains(&"ledgerflux.v1.MarketDataService"));
+    assert!(
+        names.contains(&"ledgerflux.v1.StreamingService")
+            && names.contains(&"ledgerflux.v1.MarketDataService")
+    );
     let health = HealthClient::new(channel)
         .check(HealthCheckRequest { service: "ledgerflux.v1.StreamingService".into() })
         .await
@@ -179,18 +197,24 @@ async fn without_query_history_is_unavailable_and_the_rest_works() {
 async fn history_calls_arrive_at_query_as_they_were_sent() {
     let query = query::start().await;
     let query_timeout = Duration::from_secs(30);
-    let config = gateway::Config { query: format!("http://{query}").parse().unwrap(), query_timeout, ..config() };
+    let config =
+        gateway::Config { query: format!("http://{query}").parse().unwrap(), query_timeout, ..config() };
     let gateway = Gateway::start(config).await;
     let mut client = MarketDataServiceClient::new(channel(gateway.address).await);
 
     // Message, metadata and the answer's metadata.
     let mut request = Request::new(GetLatestPriceRequest { product: "BTC-USD".into(), ..Default::default() });
-    request.metadata_mut().insert("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse().unwrap());
     request.metadata_mut().insert_bin("key-bin", tonic::metadata::MetadataValue::from_bytes(&[0, 255]));
     request.set_timeout(Duration::from_secs(20));
     let answer = client.get_latest_price(request).await.unwrap();
     let seen = answer.metadata().get("seen").unwrap().to_str().unwrap();
-    assert!(seen.contains("4bf92f3577b34da6") && seen.contains("key-bin") && seen.contains("grpc-timeout=20"), "{seen}");
+    assert!(
+        seen.contains("4bf92f3577b34da6") && seen.contains("key-bin") && seen.contains("grpc-timeout=20"),
+        "{seen}"
+    );
     assert_eq!(answer.into_inner().latest_price.unwrap().product, "BTC-USD");
 
     // Error details.
@@ -243,12 +267,17 @@ mod query {
 
     #[tonic::async_trait]
     impl MarketDataService for Stand {
-        async fn get_latest_price(&self, request: Request<GetLatestPriceRequest>) -> Answer<GetLatestPriceResponse> {
+        async fn get_latest_price(
+            &self,
+            request: Request<GetLatestPriceRequest>,
+        ) -> Answer<GetLatestPriceResponse> {
             let seen: HashMap<String, String> = request
                 .metadata()
                 .iter()
                 .map(|pair| match pair {
-                    KeyAndValueRef::Ascii(key, value) => (key.to_string(), value.to_str().unwrap().to_owned()),
+                    KeyAndValueRef::Ascii(key, value) => {
+                        (key.to_string(), value.to_str().unwrap().to_owned())
+                    }
                     KeyAndValueRef::Binary(key, value) => (key.to_string(), format!("{value:?}")),
                 })
                 .collect();

@@ -80,7 +80,8 @@ impl Gateway {
     }
 
     pub(crate) async fn get(&self, path: &str) -> String {
-        self.http(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address)).await
+        self.http(&format!("GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", self.address))
+            .await
     }
 }
 
@@ -142,7 +143,12 @@ impl Client {
     /// The next frame as text; pings are passed over.
     pub(crate) async fn text(&mut self) -> String {
         loop {
-            match timeout(PATIENCE, self.0.next()).await.expect("a frame arrives").expect("still open").unwrap() {
+            match timeout(PATIENCE, self.0.next())
+                .await
+                .expect("a frame arrives")
+                .expect("still open")
+                .unwrap()
+            {
                 Message::Text(text) => return text.to_string(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("unexpected {other:?}"),
@@ -158,7 +164,11 @@ impl Client {
     pub(crate) async fn refused(&mut self, request: &str, code: &str) -> String {
         self.send(request).await;
         let answer = self.json().await;
-        assert_eq!((answer["op"].as_str(), answer["code"].as_str()), (Some("error"), Some(code)), "{request}");
+        assert_eq!(
+            (answer["op"].as_str(), answer["code"].as_str()),
+            (Some("error"), Some(code)),
+            "{request}"
+        );
         answer["msg"].as_str().unwrap().to_owned()
     }
 

@@ -19,12 +19,18 @@ async fn the_page_comes_with_a_strict_policy() {
     ] {
         let answer = gateway.get(path).await;
         let head = answer.split_once("\r\n\r\n").unwrap().0.to_lowercase();
-        assert!(head.starts_with("http/1.1 200 ") && head.contains(&format!("content-type: {kind}")), "{head}");
+        assert!(
+            head.starts_with("http/1.1 200 ") && head.contains(&format!("content-type: {kind}")),
+            "{head}"
+        );
         assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{head}");
         assert!(!head.contains("unsafe") && head.contains("nosniff") && answer.contains(marker), "{path}");
     }
     assert!(gateway.get("/../Cargo.toml").await.starts_with("HTTP/1.1 404 "));
-    let post = format!("POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", gateway.address);
+    let post = format!(
+        "POST / HTTP/1.1\r\nhost: {}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n",
+        gateway.address
+    );
     assert!(gateway.http(&post).await.starts_with("HTTP/1.1 405 "));
     gateway.stop().await;
 }
@@ -44,7 +50,7 @@ async fn an_unchanged_file_is_not_sent_again() {
 
 #[tokio::test]
 async fn the_page_is_told_what_the_data_is() {
-    let label = FeedLabel::from_source("replay:/data/session.jsonl.gz");
+    let label = FeedLabel::Replay { file: "session.jsonl.gz".into() };
     let gateway = Gateway::start(Config { feed_label: label, ..config() }).await;
     gateway.publisher("ETH-USD").await.publish([1]).await;
     gateway.publisher("BTC-USD").await.publish([1]).await;

@@ -1,34 +1,45 @@
 //! The Python client of the original system, unchanged.
 
-use std::time::Duration;
+use std::{process::Stdio, time::Duration};
 
-use tokio::process::Command;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
 
-use crate::harness::{Gateway, config};
+use crate::harness::{Gateway, PATIENCE, config};
 
 #[tokio::test]
 async fn the_original_client_works_also_before_the_first_tick() {
     let gateway = Gateway::start(config()).await;
-    let script = testkit::workspace_root().join("tests/compat/original_client.py");
-    let client = Command::new("python3")
-        .arg(script)
+    let mut client = Command::new("python3")
+        .arg(testkit::workspace_root().join("tests/compat/original_client.py"))
         .arg(format!("ws://{}/ws", gateway.address))
         .args(["--products", "BTC-USD", "--messages", "6", "--ticks", "5"])
+        .stdout(Stdio::piped())
         .kill_on_drop(true)
-        .output();
+        .spawn()
+        .expect("python3 runs");
+    let mut told = BufReader::new(client.stdout.take().unwrap()).lines();
+    let first = timeout(PATIENCE, told.next_line()).await.expect("it prints").unwrap().unwrap();
+    assert!(first.contains("no data yet"), "{first}");
     let ticks = async {
         let mut publisher = gateway.publisher("BTC-USD").await;
         for sequence in 1.. {
-            tokio::time::sleep(Duration::from_millis(20)).await;
             publisher.publish([sequence]).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    let output = tokio::select! {
-        output = client => output.expect("python3 runs"),
+    let status = tokio::select! {
+        status = timeout(PATIENCE, client.wait()) => status.expect("it ends").unwrap(),
         () = ticks => unreachable!("ticks never end"),
     };
-    let (told, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    assert!(output.status.success(), "{told}{errors}");
-    assert!(told.contains("no data yet") && told.contains("ok: 1 snapshots, 5 ticks"), "{told}");
+    assert!(status.success(), "{status}");
+    let mut last = String::new();
+    while let Some(line) = told.next_line().await.unwrap() {
+        last = line;
+    }
+    assert_eq!(last, "ok: 1 snapshots, 5 ticks");
     gateway.stop().await;
 }

@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use serde_json::json;
-use tokio_tungstenite::tungstenite::{Message, protocol::frame::coding::CloseCode};
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::frame::{
+        Frame,
+        coding::{CloseCode, Data, OpCode},
+    },
+};
 
 use crate::harness::{EVENT_TIME, Gateway, config};
 
@@ -52,7 +58,10 @@ async fn products_come_and_go_in_mid_session() {
     client.settle().await;
     eth.publish([3]).await;
     let frame = client.json().await;
-    assert_eq!((frame["data"]["product"].as_str(), frame["data"]["seq"].as_u64()), (Some("ETH-USD"), Some(3)));
+    assert_eq!(
+        (frame["data"]["product"].as_str(), frame["data"]["seq"].as_u64()),
+        (Some("ETH-USD"), Some(3))
+    );
     client.send(r#"{"op":"unsubscribe","products":["*"]}"#).await;
     client.settle().await;
     btc.publish([4]).await;
@@ -75,7 +84,10 @@ async fn a_start_in_the_past_is_served_from_memory_or_refused_with_the_reason() 
         .await;
     assert!(message.contains("BTC-USD") && message.contains("10"), "{message}");
     client.send(r#"{"op":"subscribe","products":["BTC-USD"],"from_seq":{"BTC-USD":20}}"#).await;
-    assert_eq!((client.json().await["data"]["seq"].as_u64(), client.json().await["data"]["seq"].as_u64()), (Some(20), Some(30)));
+    assert_eq!(
+        (client.json().await["data"]["seq"].as_u64(), client.json().await["data"]["seq"].as_u64()),
+        (Some(20), Some(30))
+    );
     gateway.stop().await;
 }
 
@@ -85,7 +97,8 @@ async fn faulty_requests_are_answered_precisely_and_the_session_goes_on() {
     let mut client = gateway.websocket("/ws").await;
     client.refused("{", "INVALID_JSON").await;
     client.refused(r#"{"op":"sell"}"#, "INVALID_OPERATION").await;
-    let message = client.refused(r#"{"op":"subscribe","products":["BTC-USD","B T C"]}"#, "SUBSCRIBE_ERROR").await;
+    let message =
+        client.refused(r#"{"op":"subscribe","products":["BTC-USD","B T C"]}"#, "SUBSCRIBE_ERROR").await;
     assert!(message.contains("B T C"), "{message}");
     client.refused(r#"{"op":"unsubscribe"}"#, "UNSUBSCRIBE_ERROR").await;
     client.refused(r#"{"op":"ping","t":[]}"#, "PING_ERROR").await;
@@ -111,6 +124,12 @@ async fn the_close_says_why() {
     second.settle().await;
     futures::SinkExt::send(&mut second.0, Message::binary(vec![1, 2])).await.unwrap();
     assert_eq!(code(second.closed().await), CloseCode::Unsupported);
+
+    let mut garbled = gateway.websocket("/ws").await;
+    garbled.settle().await;
+    let not_utf8 = Frame::message(vec![0xff, 0xfe], OpCode::Data(Data::Text), true);
+    futures::SinkExt::send(&mut garbled.0, Message::Frame(not_utf8)).await.unwrap();
+    assert_eq!(code(garbled.closed().await), CloseCode::Invalid);
 
     let mut third = gateway.websocket("/ws").await;
     third.settle().await;

@@ -41,20 +41,15 @@ fn quote() -> impl Strategy<Value = Quote> {
 }
 
 fn day() -> impl Strategy<Value = DayStats> {
-    (
-        of(decimal()),
-        of(decimal()),
-        of(decimal()),
-        of(decimal()),
-        of(decimal()),
-    )
-        .prop_map(|(open_24h, high_24h, low_24h, volume_24h, volume_30d)| DayStats {
+    (of(decimal()), of(decimal()), of(decimal()), of(decimal()), of(decimal())).prop_map(
+        |(open_24h, high_24h, low_24h, volume_24h, volume_30d)| DayStats {
             open_24h,
             high_24h,
             low_24h,
             volume_24h,
             volume_30d,
-        })
+        },
+    )
 }
 
 fn tick_of(instrument: Instrument) -> impl Strategy<Value = Tick> {
@@ -98,25 +93,12 @@ fn position() -> impl Strategy<Value = Position> {
 }
 
 pub(crate) fn snapshot() -> impl Strategy<Value = Snapshot> {
-    let state = (
-        of((trade(), time())),
-        of((quote(), time())),
-        of((quote(), time())),
-        of((day(), time())),
-    )
-        .prop_map(|(last_trade, best_bid, best_ask, day)| MarketState {
-            last_trade,
-            best_bid,
-            best_ask,
-            day,
-        });
+    let state =
+        (of((trade(), time())), of((quote(), time())), of((quote(), time())), of((day(), time()))).prop_map(
+            |(last_trade, best_bid, best_ask, day)| MarketState { last_trade, best_bid, best_ask, day },
+        );
     (instrument(), position(), time(), state).prop_map(|(instrument, position, snapshot_time, state)| {
-        Snapshot {
-            instrument,
-            position,
-            snapshot_time,
-            state,
-        }
+        Snapshot { instrument, position, snapshot_time, state }
     })
 }
 
@@ -139,12 +121,7 @@ pub(crate) fn reject() -> impl Strategy<Value = RejectedTick> {
 }
 
 fn feed_state() -> impl Strategy<Value = FeedState> {
-    select(vec![
-        FeedState::Connecting,
-        FeedState::Live,
-        FeedState::Stale,
-        FeedState::BackingOff,
-    ])
+    select(vec![FeedState::Connecting, FeedState::Live, FeedState::Stale, FeedState::BackingOff])
 }
 
 fn gap_of(instrument: Instrument) -> impl Strategy<Value = Gap> {
@@ -181,56 +158,34 @@ pub(crate) fn event() -> impl Strategy<Value = FeedEvent> {
             (position(), position()).prop_map(|(previous, first)| EventKind::NewRun { previous, first }),
             feed_state().prop_map(EventKind::FeedState),
             ("[A-Z_]{1,20}", any::<(u64, u64)>()).prop_map(|(stream, (first_sequence, last_sequence))| {
-                EventKind::Overrun {
-                    stream,
-                    first_sequence,
-                    last_sequence,
-                }
+                EventKind::Overrun { stream, first_sequence, last_sequence }
             }),
         ];
         (Just(instrument), kind)
     };
-    (instrument().prop_flat_map(with_kind), time(), "[a-z0-9-]{1,20}").prop_map(
-        |((instrument, kind), time, source)| FeedEvent {
-            instrument,
-            time,
-            source,
-            kind,
-        },
-    )
+    (instrument().prop_flat_map(with_kind), time(), "[a-z0-9-]{1,20}")
+        .prop_map(|((instrument, kind), time, source)| FeedEvent { instrument, time, source, kind })
 }
 
 pub(crate) fn status() -> impl Strategy<Value = RoleStatus> {
     let progress = (instrument(), any::<u16>(), position(), time()).prop_map(
-        |(instrument, shard, position, event_time)| ShardProgress {
-            instrument,
-            shard,
-            position,
-            event_time,
-        },
+        |(instrument, shard, position, event_time)| ShardProgress { instrument, shard, position, event_time },
     );
     let age = of(any::<u64>().prop_map(Duration::from_nanos));
     let name = ("[a-z]{1,12}", "[a-z0-9-]{1,20}", time(), any::<bool>());
-    (
-        name,
-        of(feed_state()),
-        age,
-        vec(progress, 0..5),
-        any::<(Option<u64>, u64, u64, u64)>(),
+    (name, of(feed_state()), age, vec(progress, 0..5), any::<(Option<u64>, u64, u64, u64)>()).prop_map(
+        |((role, instance, time, ready), feed_state, heartbeat_age, progress, counts)| RoleStatus {
+            role,
+            instance,
+            time,
+            ready,
+            feed_state,
+            heartbeat_age,
+            progress,
+            backlog_messages: counts.0,
+            ticks: counts.1,
+            rejected: counts.2,
+            duplicates: counts.3,
+        },
     )
-        .prop_map(
-            |((role, instance, time, ready), feed_state, heartbeat_age, progress, counts)| RoleStatus {
-                role,
-                instance,
-                time,
-                ready,
-                feed_state,
-                heartbeat_age,
-                progress,
-                backlog_messages: counts.0,
-                ticks: counts.1,
-                rejected: counts.2,
-                duplicates: counts.3,
-            },
-        )
 }

@@ -51,9 +51,7 @@ fn role_status() {
 }
 
 fn path(file: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
-        .join("tests/wire/golden")
-        .join(file)
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/wire/golden").join(file)
 }
 
 fn stored(name: &str) -> Vec<u8> {
@@ -78,13 +76,9 @@ fn check(name: &str, message: &str, encoded: &[u8]) {
 
 fn to_json(message: &str, encoded: &[u8]) -> String {
     let pool = DescriptorPool::decode(FILE_DESCRIPTOR_SET).unwrap();
-    let descriptor = pool
-        .get_message_by_name(&format!("ledgerflux.v1.{message}"))
-        .unwrap();
+    let descriptor = pool.get_message_by_name(&format!("ledgerflux.v1.{message}")).unwrap();
     let message = DynamicMessage::decode(descriptor, encoded).unwrap();
     let mut out = serde_json::Serializer::pretty(Vec::new());
-    message
-        .serialize_with_options(&mut out, &SerializeOptions::new())
-        .unwrap();
+    message.serialize_with_options(&mut out, &SerializeOptions::new()).unwrap();
     String::from_utf8(out.into_inner()).unwrap() + "\n"
 }

@@ -20,10 +20,7 @@ fn compiled() -> DescriptorPool {
 /// Every field, enum value and method of the package, one line each.
 fn inventory(pool: &DescriptorPool) -> BTreeSet<String> {
     let mut lines = BTreeSet::new();
-    for message in pool
-        .all_messages()
-        .filter(|message| message.package_name() == PACKAGE)
-    {
+    for message in pool.all_messages().filter(|message| message.package_name() == PACKAGE) {
         lines.insert(format!("message {}", message.full_name()));
         for field in message.fields() {
             let oneof = field.containing_oneof().map(|oneof| oneof.name().to_owned());
@@ -36,21 +33,12 @@ fn inventory(pool: &DescriptorPool) -> BTreeSet<String> {
             ));
         }
     }
-    for value in pool
-        .all_enums()
-        .filter(|one| one.package_name() == PACKAGE)
-        .flat_map(|one| {
-            one.values()
-                .map(|value| format!("{} = {}", value.full_name(), value.number()))
-                .collect::<Vec<_>>()
-        })
-    {
+    for value in pool.all_enums().filter(|one| one.package_name() == PACKAGE).flat_map(|one| {
+        one.values().map(|value| format!("{} = {}", value.full_name(), value.number())).collect::<Vec<_>>()
+    }) {
         lines.insert(value);
     }
-    for method in pool
-        .services()
-        .flat_map(|service| service.methods().collect::<Vec<_>>())
-    {
+    for method in pool.services().flat_map(|service| service.methods().collect::<Vec<_>>()) {
         lines.insert(format!(
             "{}({}) -> {} streaming {}",
             method.full_name(),
@@ -98,16 +86,9 @@ fn every_rpc_of_the_design_is_there() {
 #[test]
 fn no_field_holds_a_float() {
     use prost_reflect::Kind;
-    for message in compiled()
-        .all_messages()
-        .filter(|message| message.package_name() == PACKAGE)
-    {
+    for message in compiled().all_messages().filter(|message| message.package_name() == PACKAGE) {
         for field in message.fields() {
-            assert!(
-                !matches!(field.kind(), Kind::Float | Kind::Double),
-                "{}",
-                field.full_name()
-            );
+            assert!(!matches!(field.kind(), Kind::Float | Kind::Double), "{}", field.full_name());
         }
     }
 }

@@ -11,12 +11,7 @@ use crate::samples;
 /// The tick that takes the most bytes: 1 ns before 1970 is the time whose seconds and nanoseconds are longest.
 fn longest() -> Tick {
     let number = Decimal::from_i128_with_scale(-79_228_162_514_264_337_593_543_950_335, 28);
-    let quote = || {
-        Some(Quote {
-            price: number,
-            size: Some(number),
-        })
-    };
+    let quote = || Some(Quote { price: number, size: Some(number) });
     Tick {
         instrument: Instrument::new(&"v".repeat(32), &"P".repeat(64)).unwrap(),
         run: u32::MAX,
@@ -38,10 +33,7 @@ fn longest() -> Tick {
             volume_24h: Some(number),
             volume_30d: Some(number),
         }),
-        flags: TickFlags {
-            backfilled: true,
-            locked_book: true,
-        },
+        flags: TickFlags { backfilled: true, locked_book: true },
     }
 }
 
@@ -56,10 +48,7 @@ fn the_largest_batch_keeps_the_limit_of_bytes() {
     let batch = TickBatch {
         instrument: tick.instrument.clone(),
         ticks: vec![tick; BATCH_TICKS_MAX],
-        session: FeedSession {
-            id: "s".repeat(1024),
-            started: UnixNanos::new(-1),
-        },
+        session: FeedSession { id: "s".repeat(1024), started: UnixNanos::new(-1) },
         raw_sequence: Some(u64::MAX),
         normalised_at: Some(UnixNanos::new(-1)),
     };
@@ -70,14 +59,8 @@ fn the_largest_batch_keeps_the_limit_of_bytes() {
 
 #[test]
 fn a_tick_adds_what_it_says() {
-    let one = TickBatch {
-        ticks: vec![samples::tick()],
-        ..samples::batch()
-    };
-    let two = TickBatch {
-        ticks: vec![samples::tick(); 2],
-        ..samples::batch()
-    };
+    let one = TickBatch { ticks: vec![samples::tick()], ..samples::batch() };
+    let two = TickBatch { ticks: vec![samples::tick(); 2], ..samples::batch() };
     let added = encode_batch(&two).len() - encode_batch(&one).len();
     assert_eq!(added, tick_encoded_len(&samples::tick()));
 }
@@ -85,40 +68,21 @@ fn a_tick_adds_what_it_says() {
 #[test]
 fn a_batch_of_too_many_bytes_is_not_even_read() {
     let payload = vec![0; BATCH_BYTES_MAX + 1];
-    assert_eq!(
-        decode_batch(&payload),
-        Err(DecodeError::TooLarge(BATCH_BYTES_MAX + 1))
-    );
+    assert_eq!(decode_batch(&payload), Err(DecodeError::TooLarge(BATCH_BYTES_MAX + 1)));
 }
 
 #[test]
 fn names_travel_once() {
     let batch = v1::TickBatch::from(&samples::batch());
-    assert_eq!(
-        (batch.venue.as_str(), batch.product.as_str()),
-        ("coinbase", "BTC-USD")
-    );
-    assert!(
-        batch
-            .ticks
-            .iter()
-            .all(|tick| tick.venue.is_empty() && tick.product.is_empty())
-    );
+    assert_eq!((batch.venue.as_str(), batch.product.as_str()), ("coinbase", "BTC-USD"));
+    assert!(batch.ticks.iter().all(|tick| tick.venue.is_empty() && tick.product.is_empty()));
     let alone = v1::Tick::from(&samples::tick());
-    assert_eq!(
-        (alone.venue.as_str(), alone.product.as_str()),
-        ("coinbase", "BTC-USD")
-    );
+    assert_eq!((alone.venue.as_str(), alone.product.as_str()), ("coinbase", "BTC-USD"));
 }
 
 #[test]
 fn the_ticks_of_a_batch_share_its_names() {
     let batch = decode_batch(&encode_batch(&samples::batch())).unwrap();
     let name = batch.instrument.product.as_str().as_ptr();
-    assert!(
-        batch
-            .ticks
-            .iter()
-            .all(|tick| tick.instrument.product.as_str().as_ptr() == name)
-    );
+    assert!(batch.ticks.iter().all(|tick| tick.instrument.product.as_str().as_ptr() == name));
 }

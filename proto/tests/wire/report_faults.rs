@@ -30,132 +30,59 @@ fn status_fault(change: impl FnOnce(&mut v1::RoleStatus)) -> InvalidStatus {
 
 #[test]
 fn a_rejected_tick_without_its_parts() {
-    assert_eq!(
-        reject_fault(|reject| reject.venue.clear()),
-        InvalidName::MissingVenue.into()
-    );
-    assert_eq!(
-        reject_fault(|reject| reject.product.clear()),
-        InvalidName::MissingProduct.into()
-    );
-    assert_eq!(
-        reject_fault(|reject| reject.reason = 0),
-        InvalidReject::UnknownReason(0)
-    );
-    assert_eq!(
-        reject_fault(|reject| reject.reason = 99),
-        InvalidReject::UnknownReason(99)
-    );
-    assert_eq!(
-        reject_fault(|reject| reject.identity.clear()),
-        InvalidReject::MissingIdentity
-    );
-    let missing = |field| InvalidTimestamp {
-        field,
-        fault: MISSING,
-    };
-    assert_eq!(
-        reject_fault(|reject| reject.reject_time = None),
-        missing("reject_time").into()
-    );
+    assert_eq!(reject_fault(|reject| reject.venue.clear()), InvalidName::MissingVenue.into());
+    assert_eq!(reject_fault(|reject| reject.product.clear()), InvalidName::MissingProduct.into());
+    assert_eq!(reject_fault(|reject| reject.reason = 0), InvalidReject::UnknownReason(0));
+    assert_eq!(reject_fault(|reject| reject.reason = 99), InvalidReject::UnknownReason(99));
+    assert_eq!(reject_fault(|reject| reject.identity.clear()), InvalidReject::MissingIdentity);
+    let missing = |field| InvalidTimestamp { field, fault: MISSING };
+    assert_eq!(reject_fault(|reject| reject.reject_time = None), missing("reject_time").into());
     let bad_tick = |reject: &mut v1::RejectedTick| reject.tick.as_mut().unwrap().event_time = None;
-    assert_eq!(
-        reject_fault(bad_tick),
-        InvalidReject::Tick(missing("event_time").into())
-    );
+    assert_eq!(reject_fault(bad_tick), InvalidReject::Tick(missing("event_time").into()));
 }
 
 #[test]
 fn a_gap_without_its_parts() {
-    assert_eq!(
-        gap_fault(|gap| gap.venue.clear()),
-        InvalidName::MissingVenue.into()
-    );
+    assert_eq!(gap_fault(|gap| gap.venue.clear()), InvalidName::MissingVenue.into());
     assert_eq!(gap_fault(|gap| gap.cause = 0), InvalidGap::UnknownCause(0));
     assert_eq!(gap_fault(|gap| gap.state = 77), InvalidGap::UnknownState(77));
-    let reversed = InvalidGap::Reversed {
-        first: 157_901_230,
-        last: 1,
-    };
+    let reversed = InvalidGap::Reversed { first: 157_901_230, last: 1 };
     assert_eq!(gap_fault(|gap| gap.last_trade_id = 1), reversed);
-    let missing = InvalidTimestamp {
-        field: "detect_time",
-        fault: MISSING,
-    };
+    let missing = InvalidTimestamp { field: "detect_time", fault: MISSING };
     assert_eq!(gap_fault(|gap| gap.detect_time = None), missing.into());
 }
 
 #[test]
 fn an_event_without_its_parts() {
-    assert_eq!(
-        event_fault(|event| event.venue.clear()),
-        InvalidName::MissingVenue.into()
-    );
+    assert_eq!(event_fault(|event| event.venue.clear()), InvalidName::MissingVenue.into());
     assert_eq!(event_fault(|event| event.kind = None), InvalidEvent::MissingKind);
     for number in [0, 9] {
         let fault = event_fault(|event| event.kind = Some(Kind::FeedState(number)));
         assert_eq!(fault, InvalidEvent::UnknownFeedState(number));
     }
-    let missing = InvalidTimestamp {
-        field: "detect_time",
-        fault: MISSING,
-    };
+    let missing = InvalidTimestamp { field: "detect_time", fault: MISSING };
     assert_eq!(event_fault(|event| event.detect_time = None), missing.into());
     let bad_gap = changed(v1::Gap::from(&samples::gap()), |gap| gap.cause = 0);
     let fault = event_fault(|event| event.kind = Some(Kind::Repaired(bad_gap)));
     assert_eq!(fault, InvalidEvent::Gap(InvalidGap::UnknownCause(0)));
-    let other = changed(v1::Gap::from(&samples::gap()), |gap| {
-        gap.product = "ETH-USD".into()
-    });
+    let other = changed(v1::Gap::from(&samples::gap()), |gap| gap.product = "ETH-USD".into());
     let fault = event_fault(|event| event.kind = Some(Kind::Gap(other)));
     assert!(matches!(fault, InvalidEvent::OtherInstrument { .. }));
 }
 
 #[test]
 fn a_status_without_its_parts() {
-    assert_eq!(
-        status_fault(|status| status.role.clear()),
-        InvalidStatus::MissingRole
-    );
-    assert_eq!(
-        status_fault(|status| status.instance.clear()),
-        InvalidStatus::MissingInstance
-    );
-    assert_eq!(
-        status_fault(|status| status.feed_state = 9),
-        InvalidStatus::UnknownFeedState(9)
-    );
+    assert_eq!(status_fault(|status| status.role.clear()), InvalidStatus::MissingRole);
+    assert_eq!(status_fault(|status| status.instance.clear()), InvalidStatus::MissingInstance);
+    assert_eq!(status_fault(|status| status.feed_state = 9), InvalidStatus::UnknownFeedState(9));
     let no_product = |status: &mut v1::RoleStatus| status.progress[0].product.clear();
-    assert_eq!(
-        status_fault(no_product),
-        InvalidStatus::Progress(InvalidName::MissingProduct)
-    );
+    assert_eq!(status_fault(no_product), InvalidStatus::Progress(InvalidName::MissingProduct));
     let far_shard = |status: &mut v1::RoleStatus| status.progress[0].shard = 65_536;
     assert_eq!(status_fault(far_shard), InvalidStatus::ShardOutOfRange(65_536));
-    let negative = Some(Duration {
-        seconds: -1,
-        nanos: 0,
-    });
-    let expected = InvalidTimestamp {
-        field: "heartbeat_age",
-        fault: TimeFault::Negative,
-    };
-    assert_eq!(
-        status_fault(|status| status.heartbeat_age = negative),
-        expected.into()
-    );
-    let missing = |field| {
-        InvalidStatus::Time(InvalidTimestamp {
-            field,
-            fault: MISSING,
-        })
-    };
-    assert_eq!(
-        status_fault(|status| status.report_time = None),
-        missing("report_time")
-    );
-    assert_eq!(
-        status_fault(|status| status.progress[0].event_time = None),
-        missing("progress.event_time")
-    );
+    let negative = Some(Duration { seconds: -1, nanos: 0 });
+    let expected = InvalidTimestamp { field: "heartbeat_age", fault: TimeFault::Negative };
+    assert_eq!(status_fault(|status| status.heartbeat_age = negative), expected.into());
+    let missing = |field| InvalidStatus::Time(InvalidTimestamp { field, fault: MISSING });
+    assert_eq!(status_fault(|status| status.report_time = None), missing("report_time"));
+    assert_eq!(status_fault(|status| status.progress[0].event_time = None), missing("progress.event_time"));
 }

@@ -17,10 +17,7 @@ pub(crate) fn instrument() -> Instrument {
 }
 
 fn quote(price: &str, size: Option<&str>) -> Quote {
-    Quote {
-        price: parse_number(price).unwrap(),
-        size: size.map(|size| parse_number(size).unwrap()),
-    }
+    Quote { price: parse_number(price).unwrap(), size: size.map(|size| parse_number(size).unwrap()) }
 }
 
 /// A tick with all of its groups.
@@ -46,10 +43,7 @@ pub(crate) fn tick() -> Tick {
             volume_24h: Some(parse_number("14637.71804567").unwrap()),
             volume_30d: None,
         }),
-        flags: TickFlags {
-            backfilled: false,
-            locked_book: true,
-        },
+        flags: TickFlags { backfilled: false, locked_book: true },
     }
 }
 
@@ -58,17 +52,11 @@ fn backfilled() -> Tick {
     Tick {
         sequence: None,
         run: 0,
-        last_trade: Some(Trade {
-            side: None,
-            ..tick().last_trade.unwrap()
-        }),
+        last_trade: Some(Trade { side: None, ..tick().last_trade.unwrap() }),
         best_bid: None,
         best_ask: None,
         day: None,
-        flags: TickFlags {
-            backfilled: true,
-            locked_book: false,
-        },
+        flags: TickFlags { backfilled: true, locked_book: false },
         ..tick()
     }
 }
@@ -77,10 +65,7 @@ pub(crate) fn batch() -> TickBatch {
     TickBatch {
         instrument: instrument(),
         ticks: vec![tick(), backfilled()],
-        session: FeedSession {
-            id: "host-1a2b-3".into(),
-            started: UnixNanos::new(1_618_677_800_000_000_000),
-        },
+        session: FeedSession { id: "host-1a2b-3".into(), started: UnixNanos::new(1_618_677_800_000_000_000) },
         raw_sequence: Some(42),
         normalised_at: Some(LATER),
     }
@@ -90,17 +75,12 @@ pub(crate) fn snapshot() -> Snapshot {
     let tick = tick();
     Snapshot {
         instrument: instrument(),
-        position: Position {
-            run: 2,
-            sequence: 24_115_367_482,
-        },
+        position: Position { run: 2, sequence: 24_115_367_482 },
         snapshot_time: LATER,
         state: MarketState {
             last_trade: tick.last_trade.map(|trade| (trade, EVENT_TIME)),
             best_bid: tick.best_bid.map(|bid| (bid, EVENT_TIME)),
-            best_ask: tick
-                .best_ask
-                .map(|ask| (ask, UnixNanos::new(1_618_677_845_000_000_000))),
+            best_ask: tick.best_ask.map(|ask| (ask, UnixNanos::new(1_618_677_845_000_000_000))),
             day: None,
         },
     }
@@ -136,33 +116,20 @@ pub(crate) fn gap() -> Gap {
 }
 
 pub(crate) fn event(kind: EventKind) -> FeedEvent {
-    FeedEvent {
-        instrument: instrument(),
-        time: LATER,
-        source: "ingestor-1a2b".into(),
-        kind,
-    }
+    FeedEvent { instrument: instrument(), time: LATER, source: "ingestor-1a2b".into(), kind }
 }
 
 /// One event of each kind.
 pub(crate) fn events() -> Vec<FeedEvent> {
     let kinds = [
         EventKind::Gap(gap()),
-        EventKind::Repaired(Gap {
-            state: GapState::Repaired,
-            repaired_count: 4,
-            ..gap()
-        }),
+        EventKind::Repaired(Gap { state: GapState::Repaired, repaired_count: 4, ..gap() }),
         EventKind::NewRun {
             previous: Position { run: 1, sequence: 99 },
             first: Position { run: 2, sequence: 1 },
         },
         EventKind::FeedState(FeedState::Stale),
-        EventKind::Overrun {
-            stream: "LF_TICKS".into(),
-            first_sequence: 7,
-            last_sequence: 11,
-        },
+        EventKind::Overrun { stream: "LF_TICKS".into(), first_sequence: 7, last_sequence: 11 },
     ];
     kinds.into_iter().map(event).collect()
 }
@@ -178,10 +145,7 @@ pub(crate) fn status() -> RoleStatus {
         progress: vec![ShardProgress {
             instrument: instrument(),
             shard: 2,
-            position: Position {
-                run: 2,
-                sequence: 24_115_367_482,
-            },
+            position: Position { run: 2, sequence: 24_115_367_482 },
             event_time: EVENT_TIME,
         }],
         backlog_messages: Some(3),

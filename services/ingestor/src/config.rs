@@ -60,23 +60,12 @@ impl Config {
         let default = Self::default();
         let (second, hour) = (Duration::from_secs(1), Duration::from_secs(3_600));
         let channels = reader.list("channels", &["ticker", "heartbeat"]);
-        if let Some(channel) = channels
-            .iter()
-            .find(|channel| !CHANNELS.contains(&channel.as_str()))
-        {
-            reader.conflict(
-                "channels",
-                format!("{channel:?} is no channel; allowed: {}", CHANNELS.join(", ")),
-            );
+        if let Some(channel) = channels.iter().find(|channel| !CHANNELS.contains(&channel.as_str())) {
+            reader
+                .conflict("channels", format!("{channel:?} is no channel; allowed: {}", CHANNELS.join(", ")));
         }
-        if !channels
-            .iter()
-            .any(|channel| TICK_CHANNELS.contains(&channel.as_str()))
-        {
-            reader.conflict(
-                "channels",
-                format!("must have one of {}", TICK_CHANNELS.join(", ")),
-            );
+        if !channels.iter().any(|channel| TICK_CHANNELS.contains(&channel.as_str())) {
+            reader.conflict("channels", format!("must have one of {}", TICK_CHANNELS.join(", ")));
         }
         let config = Self {
             channels,
@@ -108,5 +97,43 @@ impl Config {
             reader.conflict("reconnect_delay_max", "must not be below reconnect_delay_min");
         }
         config
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use runtime::config::{Flag, Sources};
+
+    fn read(settings: &[(&str, &str)]) -> Result<Config, Vec<String>> {
+        let flag = |(key, value): &(&str, &str)| Flag::new(format!("feed.{key}"), *value, format!("--{key}"));
+        let flags = settings.iter().map(flag).collect();
+        let mut sources = Sources::load(None, Vec::new(), flags).unwrap();
+        let config = sources.read("feed", Config::read);
+        match sources.finish() {
+            Ok(()) => Ok(config),
+            Err(problems) => Err(problems.to_string().lines().map(str::to_owned).collect()),
+        }
+    }
+
+    #[test]
+    fn reads_its_keys() {
+        let config = read(&[("channels", "ticker_batch,status"), ("idle_timeout", "5s")]).unwrap();
+        assert_eq!(config.channels, ["ticker_batch", "status"]);
+        assert_eq!(config.idle_timeout, Duration::from_secs(5));
+        assert_eq!(read(&[]).unwrap().channels, ["ticker", "heartbeat"]);
+    }
+
+    #[test]
+    fn refuses_what_could_not_work() {
+        for (settings, key) in [
+            (&[("channels", "rumours,ticker")][..], "feed.channels"),
+            (&[("channels", "heartbeat")], "feed.channels"),
+            (&[("idle_timeout", "10ms")], "feed.idle_timeout"),
+            (&[("reconnect_delay_min", "30s"), ("reconnect_delay_max", "1s")], "feed.reconnect_delay_max"),
+        ] {
+            let problems = read(settings).unwrap_err();
+            assert!(problems.iter().any(|problem| problem.contains(key)), "{problems:?}");
+        }
     }
 }

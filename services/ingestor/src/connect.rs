@@ -56,11 +56,7 @@ impl Address {
             (Some("wss"), Some(_)) => Connector::Rustls(runtime::tls::client_config(ca_file)?),
             _ => return Err(invalid()),
         };
-        Ok(Self {
-            url: url.to_owned(),
-            connector,
-            timeout,
-        })
+        Ok(Self { url: url.to_owned(), connector, timeout })
     }
 
     pub(crate) async fn connect(&self) -> Result<Socket, ConnectError> {
@@ -72,14 +68,10 @@ impl Address {
         // The future of a TLS handshake is large.
         match timeout(self.timeout, Box::pin(connecting)).await {
             Ok(Ok((socket, _response))) => Ok(socket),
-            Ok(Err(error)) => Err(ConnectError::Unreachable {
-                address: self.url.clone(),
-                source: Box::new(error),
-            }),
-            Err(_) => Err(ConnectError::TimedOut {
-                address: self.url.clone(),
-                timeout: self.timeout,
-            }),
+            Ok(Err(error)) => {
+                Err(ConnectError::Unreachable { address: self.url.clone(), source: Box::new(error) })
+            }
+            Err(_) => Err(ConnectError::TimedOut { address: self.url.clone(), timeout: self.timeout }),
         }
     }
 }
@@ -92,18 +84,8 @@ mod tests {
     fn an_address_has_a_scheme_and_a_host() {
         let new = |url| Address::new(url, None, Duration::from_secs(1));
         assert!(new("ws://127.0.0.1:1/path").is_ok());
-        for bad in [
-            "",
-            "127.0.0.1:1",
-            "http://127.0.0.1",
-            "ws://",
-            "wss:///x",
-            "ws://a b",
-        ] {
-            assert!(
-                matches!(new(bad), Err(Error::Address { url }) if url == bad),
-                "{bad}"
-            );
+        for bad in ["", "127.0.0.1:1", "http://127.0.0.1", "ws://", "wss:///x", "ws://a b"] {
+            assert!(matches!(new(bad), Err(Error::Address { url }) if url == bad), "{bad}");
         }
     }
 

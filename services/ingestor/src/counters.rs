@@ -47,8 +47,7 @@ impl Counters {
     }
 
     pub(crate) fn back_pressure(&self, waited: Duration) {
-        self.back_pressure
-            .increment(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+        self.back_pressure.increment(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn reject(&self, reason: RejectReason) {

@@ -62,10 +62,7 @@ impl Feed<'_> {
     async fn keep_alive(&mut self, address: &Address, bus: &Bus) {
         let (ctx, status) = (self.around.ctx, self.around.status);
         for connection in 1_u64.. {
-            status.set_state(
-                FeedState::Connecting,
-                &format!("connecting to {}", self.around.config.url),
-            );
+            status.set_state(FeedState::Connecting, &format!("connecting to {}", self.around.config.url));
             let Some(attempt) = ctx.shutdown.run_until(address.connect()).await else {
                 return;
             };
@@ -74,15 +71,7 @@ impl Feed<'_> {
             let goes_on = match attempt {
                 Ok(socket) => {
                     let id = format!("{}-{connection}", ctx.instance);
-                    self.use_up(
-                        socket,
-                        FeedSession {
-                            id,
-                            started: UnixNanos::now(),
-                        },
-                        bus,
-                    )
-                    .await
+                    self.use_up(socket, FeedSession { id, started: UnixNanos::now() }, bus).await
                 }
                 Err(error) => {
                     let why = ErrorChain(&error).to_string();

@@ -47,48 +47,20 @@ pub const ALL: [&str; 12] = [
 /// Registers unit and help of each metric.
 pub fn describe() {
     describe_counter!(FRAMES, Unit::Count, "Frames received from the exchange, by type");
-    describe_counter!(
-        RECEIVED_BYTES,
-        Unit::Bytes,
-        "Bytes of the frames received from the exchange"
-    );
+    describe_counter!(RECEIVED_BYTES, Unit::Bytes, "Bytes of the frames received from the exchange");
     describe_counter!(TICKS, Unit::Count, "Ticks handed to the bus, by product");
-    describe_counter!(
-        REJECTS,
-        Unit::Count,
-        "Frames that were refused and kept, by reason"
-    );
+    describe_counter!(REJECTS, Unit::Count, "Frames that were refused and kept, by reason");
     describe_counter!(
         OUTBOX_LOST,
         Unit::Count,
         "Refused frames and events that the broker never acknowledged"
     );
     describe_counter!(ERRORS, Unit::Count, "Complaints of the exchange");
-    describe_counter!(
-        CONNECTS,
-        Unit::Count,
-        "Attempts to connect to the exchange, by outcome"
-    );
-    describe_counter!(
-        RECONNECTS,
-        Unit::Count,
-        "Connections to the exchange that ended, by reason"
-    );
-    describe_gauge!(
-        FEED_STATE,
-        Unit::Count,
-        "1 for the state that the feed is in, else 0"
-    );
-    describe_gauge!(
-        FEED_SILENCE,
-        Unit::Seconds,
-        "How long nothing has been heard of the exchange"
-    );
-    describe_histogram!(
-        RECEIVE_LAG,
-        Unit::Seconds,
-        "From the time of the exchange to the receipt of a tick"
-    );
+    describe_counter!(CONNECTS, Unit::Count, "Attempts to connect to the exchange, by outcome");
+    describe_counter!(RECONNECTS, Unit::Count, "Connections to the exchange that ended, by reason");
+    describe_gauge!(FEED_STATE, Unit::Count, "1 for the state that the feed is in, else 0");
+    describe_gauge!(FEED_SILENCE, Unit::Seconds, "How long nothing has been heard of the exchange");
+    describe_histogram!(RECEIVE_LAG, Unit::Seconds, "From the time of the exchange to the receipt of a tick");
     describe_counter!(
         BACK_PRESSURE,
         Unit::Milliseconds,

@@ -50,10 +50,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn open(bus: Bus) -> Self {
         let (letters, waiting) = mpsc::channel(WAITING_MAX);
-        Self {
-            letters,
-            task: AbortOnDropHandle::new(tokio::spawn(deliver(bus, waiting))),
-        }
+        Self { letters, task: AbortOnDropHandle::new(tokio::spawn(deliver(bus, waiting))) }
     }
 
     /// Waits while the outbox is full: whoever refuses frames then reads no more of them.
@@ -82,10 +79,7 @@ struct Delivery {
 
 async fn deliver(bus: Bus, waiting: mpsc::Receiver<Letter>) {
     let gate = LogGate::new(Duration::from_secs(30));
-    let mut delivery = Delivery {
-        waiting,
-        current: None,
-    };
+    let mut delivery = Delivery { waiting, current: None };
     while let Some(letter) = delivery.waiting.recv().await {
         let letter = delivery.current.insert(letter);
         let mut backoff = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);

@@ -79,14 +79,7 @@ impl<'a> Reading<'a> {
     ) -> Self {
         let mut actions = Vec::new();
         let session = Session::open(&around.session_config(), feed, around.now(), &mut actions);
-        Self {
-            socket,
-            session,
-            publisher,
-            around,
-            live_since: None,
-            actions,
-        }
+        Self { socket, session, publisher, around, live_since: None, actions }
     }
 
     /// Reads until the connection ends, for whatever reason.
@@ -157,9 +150,7 @@ impl<'a> Reading<'a> {
                         warn!(reason, detail, swallowed, "a frame was refused and kept");
                     }
                     let put = self.around.outbox.put(Letter::Reject(rejected));
-                    patiently(&mut self.session, self.around, put)
-                        .await
-                        .ok_or(End::Shutdown)?;
+                    patiently(&mut self.session, self.around, put).await.ok_or(End::Shutdown)?;
                 }
                 Action::Report(error) => {
                     counter!(ERRORS).increment(1);
@@ -176,10 +167,8 @@ impl<'a> Reading<'a> {
     }
 
     async fn emit(&mut self, tick: Tick) -> Result<(), End> {
-        let (product, lag) = (
-            tick.instrument.product.clone(),
-            tick.receive_time.saturating_since(tick.event_time),
-        );
+        let (product, lag) =
+            (tick.instrument.product.clone(), tick.receive_time.saturating_since(tick.event_time));
         let span = info_span!("tick", %product, sequence = tick.sequence);
         let sending = self.publisher.send(tick).instrument(span);
         match patiently(&mut self.session, self.around, sending).await {
@@ -206,10 +195,7 @@ async fn patiently<F: Future>(
     if waited >= DEAF_MIN {
         session.was_not_listened_to(waited);
         around.counters.back_pressure(waited);
-        info!(
-            ?waited,
-            "the bus took nothing for a while; the feed was not read meanwhile"
-        );
+        info!(?waited, "the bus took nothing for a while; the feed was not read meanwhile");
     }
     output
 }

@@ -15,12 +15,8 @@ use crate::metrics::{FEED_SILENCE, FEED_STATE};
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// A status that is late is of no use; the next one follows.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(2);
-const STATES: [FeedState; 4] = [
-    FeedState::Connecting,
-    FeedState::Live,
-    FeedState::Stale,
-    FeedState::BackingOff,
-];
+const STATES: [FeedState; 4] =
+    [FeedState::Connecting, FeedState::Live, FeedState::Stale, FeedState::BackingOff];
 
 /// The state of the feed, shared by the loop that reads and the task that reports.
 pub(crate) struct Status {
@@ -41,23 +37,10 @@ struct Inner {
 impl Status {
     /// The feed's latch counts for readiness, or is only told.
     pub(crate) fn new(ctx: &RoleContext, feed_decides_readiness: bool) -> Self {
-        let feed = if feed_decides_readiness {
-            ctx.latch("feed")
-        } else {
-            ctx.readiness.note("feed")
-        };
-        let inner = Inner {
-            state: FeedState::Connecting,
-            last_heard: None,
-            ticks: 0,
-            rejected: 0,
-        };
-        let status = Self {
-            feed,
-            bus: ctx.latch("bus"),
-            instance: ctx.instance.clone(),
-            inner: Mutex::new(inner),
-        };
+        let feed = if feed_decides_readiness { ctx.latch("feed") } else { ctx.readiness.note("feed") };
+        let inner = Inner { state: FeedState::Connecting, last_heard: None, ticks: 0, rejected: 0 };
+        let status =
+            Self { feed, bus: ctx.latch("bus"), instance: ctx.instance.clone(), inner: Mutex::new(inner) };
         status.set_state(FeedState::Connecting, "not connected yet");
         status
     }

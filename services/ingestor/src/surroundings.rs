@@ -47,10 +47,7 @@ impl<'a> Surroundings<'a> {
     }
 
     pub(crate) fn now(&self) -> Moment {
-        Moment {
-            wall: UnixNanos::now(),
-            uptime: self.started.elapsed(),
-        }
+        Moment { wall: UnixNanos::now(), uptime: self.started.elapsed() }
     }
 
     pub(crate) fn session_config(&self) -> SessionConfig {
@@ -65,11 +62,7 @@ impl<'a> Surroundings<'a> {
 
     /// The exchange has confirmed everything.
     pub(crate) async fn live(&self) {
-        info!(
-            url = self.config.url,
-            products = self.config.products.len(),
-            "the feed is live"
-        );
+        info!(url = self.config.url, products = self.config.products.len(), "the feed is live");
         self.status.set_state(FeedState::Live, "");
         self.tell(FeedState::Live).await;
     }
@@ -78,17 +71,9 @@ impl<'a> Surroundings<'a> {
     pub(crate) async fn tell(&self, state: FeedState) {
         let time = UnixNanos::now();
         for product in &self.config.products {
-            let instrument = Instrument {
-                venue: Venue::coinbase(),
-                product: product.clone(),
-            };
+            let instrument = Instrument { venue: Venue::coinbase(), product: product.clone() };
             let kind = EventKind::FeedState(state);
-            let event = FeedEvent {
-                instrument,
-                time,
-                source: self.source.clone(),
-                kind,
-            };
+            let event = FeedEvent { instrument, time, source: self.source.clone(), kind };
             let put = self.outbox.put(Letter::Event(Box::new(event)));
             if self.ctx.shutdown.run_until(put).await.is_none() {
                 return;

@@ -36,25 +36,37 @@ pub(crate) enum Command {
     #[command(after_help = "Example:\n  ledgerflux ingestor --feed live --nats nats://127.0.0.1:4222")]
     Ingestor(IngestorArgs),
     /// Own one shard: validate, order, remove duplicates, quarantine.
-    #[command(after_help = "Example:\n  ledgerflux normalizer --shard-id 0 --shards 4 --nats nats://127.0.0.1:4222")]
+    #[command(
+        after_help = "Example:\n  ledgerflux normalizer --shard-id 0 --shards 4 --nats nats://127.0.0.1:4222"
+    )]
     Normalizer(NormalizerArgs),
     /// Own one shard: store ticks, bars and snapshots, and publish snapshots.
-    #[command(after_help = "Example:\n  ledgerflux snapshotter --shard-id 0 --nats nats://127.0.0.1:4222 \\\n      --database postgres://user@127.0.0.1/ledgerflux")]
+    #[command(
+        after_help = "Example:\n  ledgerflux snapshotter --shard-id 0 --nats nats://127.0.0.1:4222 \\\n      --database postgres://user@127.0.0.1/ledgerflux"
+    )]
     Snapshotter(SnapshotterArgs),
     /// Answer history and latest-price queries over gRPC.
-    #[command(after_help = "Example:\n  ledgerflux query --nats nats://127.0.0.1:4222 --database postgres://user@127.0.0.1/ledgerflux")]
+    #[command(
+        after_help = "Example:\n  ledgerflux query --nats nats://127.0.0.1:4222 --database postgres://user@127.0.0.1/ledgerflux"
+    )]
     Query(QueryArgs),
     /// Serve clients: WebSocket, gRPC and grpc-web streaming, and the page.
-    #[command(after_help = "Example:\n  ledgerflux gateway --nats nats://127.0.0.1:4222 --query http://127.0.0.1:50051")]
+    #[command(
+        after_help = "Example:\n  ledgerflux gateway --nats nats://127.0.0.1:4222 --query http://127.0.0.1:50051"
+    )]
     Gateway(GatewayArgs),
     /// Be an exchange: replay a recording or generate a market, over the Coinbase feed protocol.
-    #[command(after_help = "Examples:\n  ledgerflux simulator --generate --rate 500 --listen 127.0.0.1:8765\n  ledgerflux simulator --replay session.jsonl.gz --speed max --truth sent.jsonl")]
+    #[command(
+        after_help = "Examples:\n  ledgerflux simulator --generate --rate 500 --listen 127.0.0.1:8765\n  ledgerflux simulator --replay session.jsonl.gz --speed max --truth sent.jsonl"
+    )]
     Simulator(SimulatorArgs),
     /// Create or update the tables of the database.
     #[command(after_help = "Example:\n  ledgerflux migrate --database postgres://owner@127.0.0.1/ledgerflux")]
     Migrate(MigrateArgs),
     /// Drop ticks that are older than they need to be kept. Bars and gaps stay.
-    #[command(after_help = "Example:\n  ledgerflux retention --keep 24h --database postgres://owner@127.0.0.1/ledgerflux")]
+    #[command(
+        after_help = "Example:\n  ledgerflux retention --keep 24h --database postgres://owner@127.0.0.1/ledgerflux"
+    )]
     Retention(RetentionArgs),
     /// Check or print the configuration.
     Config(ConfigArgs),
@@ -278,7 +290,11 @@ impl Collected {
     }
 
     fn common(self, args: &CommonArgs) -> Self {
-        self.add("telemetry.log", "--log", args.log.as_ref()).add("data.dir", "--data-dir", args.data_dir.as_ref())
+        self.add("telemetry.log", "--log", args.log.as_ref()).add(
+            "data.dir",
+            "--data-dir",
+            args.data_dir.as_ref(),
+        )
     }
 
     fn serve(self, args: &ServeArgs) -> Self {
@@ -349,10 +365,11 @@ impl Command {
                 .add("gateway.listen", "--listen", args.listen.as_ref())
                 .add("query.listen", "--grpc-listen", args.grpc_listen.as_ref()),
             Self::Ingestor(args) => flags.serve(&args.serve).feed(&args.feed).bus(&args.bus),
-            Self::Normalizer(args) => flags
-                .serve(&args.serve)
-                .bus(&args.bus)
-                .add("normalizer.shard_id", "--shard-id", args.shard_id.as_ref()),
+            Self::Normalizer(args) => flags.serve(&args.serve).bus(&args.bus).add(
+                "normalizer.shard_id",
+                "--shard-id",
+                args.shard_id.as_ref(),
+            ),
             Self::Snapshotter(args) => flags
                 .serve(&args.serve)
                 .bus(&args.bus)

@@ -57,7 +57,10 @@ pub(crate) async fn retention(settings: &Settings) -> anyhow::Result<()> {
     let report = store.retain(keep, UnixNanos::now()).await?;
     store.close().await;
     let horizon = report.horizon.map_or_else(|| "none".to_owned(), |horizon| horizon.to_string());
-    println!("horizon {horizon}: {} partitions and {} rows dropped", report.partitions_dropped, report.rows_deleted);
+    println!(
+        "horizon {horizon}: {} partitions and {} rows dropped",
+        report.partitions_dropped, report.rows_deleted
+    );
     Ok(())
 }
 
@@ -97,7 +100,8 @@ fn simulator_config(args: SimulatorArgs) -> anyhow::Result<simulator::Config> {
     let source = match args.replay {
         Some(path) => Source::Replay(ReplayConfig { path, speed: args.speed.parse::<Speed>()? }),
         None => {
-            let products = args.products.iter().map(|name| Product::new(name.trim())).collect::<Result<_, _>>()?;
+            let products =
+                args.products.iter().map(|name| Product::new(name.trim())).collect::<Result<_, _>>()?;
             let rate = args.rate.parse::<Rate>()?;
             Source::Generate(GenerateConfig { products, rate, seed: args.seed, ..GenerateConfig::default() })
         }

@@ -20,7 +20,7 @@ use store::Store;
 use tokio::net::TcpListener;
 use tracing::info;
 
-use crate::{addresses::Addresses, exchange::Exchange, settings::Settings};
+use crate::{addresses::Addresses, commands::ConnectError, exchange::Exchange, settings::Settings};
 
 /// How long one stage may take to drain.
 const STAGE_DRAIN_MAX: Duration = Duration::from_secs(6);
@@ -83,7 +83,8 @@ pub(crate) async fn run(mut settings: Settings, roles: Roles, addresses: Address
 
     let mut operations = Stage::new("operations endpoints", &process);
     addresses.tell("ops", listeners.ops.local_addr()?);
-    let ops = runtime::ops::serve(listeners.ops, process.readiness.clone(), operations.context.shutdown.clone());
+    let ops =
+        runtime::ops::serve(listeners.ops, process.readiness.clone(), operations.context.shutdown.clone());
     operations.tasks.spawn("ops", OnFailure::StopProcess, async {
         ops.await;
         Ok::<(), std::convert::Infallible>(())
@@ -146,7 +147,9 @@ async fn start(
     query_listener: Option<TcpListener>,
     addresses: &Addresses,
 ) -> anyhow::Result<Vec<Stage>> {
-    let Some(bus) = connect_bus(settings, roles, process).await? else { return Ok(Vec::new()) };
+    let Some(bus) = connect_bus(settings, roles, process).await? else {
+        return Ok(Vec::new());
+    };
     let store = match roles.need_store() {
         true => match connect_store(settings, roles, process).await? {
             Some(store) => Some(store),
@@ -158,7 +161,8 @@ async fn start(
     let mut serve = Stage::new("query and gateway", process);
     if let (Some(store), Some(listener)) = (&store, query_listener) {
         addresses.tell("grpc", listener.local_addr()?);
-        let role = query::run(settings.query.clone(), listener, bus.clone(), store.clone(), serve.context.clone());
+        let role =
+            query::run(settings.query.clone(), listener, bus.clone(), store.clone(), serve.context.clone());
         serve.tasks.spawn("query", OnFailure::StopProcess, role);
     }
     if let Some(listener) = gateway_listener {
@@ -175,7 +179,8 @@ async fn start(
             write.tasks.spawn(&format!("snapshotter-{shard}"), OnFailure::StopProcess, role);
         }
         if !roles.snapshotters.is_empty() {
-            let retention = snapshotter::retention(settings.snapshotter.clone(), store.clone(), write.context.clone());
+            let retention =
+                snapshotter::retention(settings.snapshotter.clone(), store.clone(), write.context.clone());
             write.tasks.spawn("retention", OnFailure::Log, async {
                 retention.await;
                 Ok::<(), std::convert::Infallible>(())
@@ -200,19 +205,25 @@ async fn start(
     Ok(vec![serve, write, order, ingest])
 }
 
-async fn connect_bus(settings: &Settings, roles: &Roles, process: &RoleContext) -> anyhow::Result<Option<Bus>> {
+async fn connect_bus(
+    settings: &Settings,
+    roles: &Roles,
+    process: &RoleContext,
+) -> anyhow::Result<Option<Bus>> {
     let latch = process.readiness.latch("broker");
     let backoff = || Backoff::new(Duration::from_millis(200), RETRY_DELAY_MAX);
     let bus = match &settings.bus.nats {
         None if roles.all => Some(Bus::embedded(&settings.bus)),
-        None => anyhow::bail!("this role needs a broker: --nats URL or bus.nats (only `up` has one of its own)"),
+        None => {
+            anyhow::bail!("this role needs a broker: --nats URL or bus.nats (only `up` has one of its own)")
+        }
         Some(_) => {
-            let connect = || Bus::connect(&settings.bus);
+            let connect = || Box::pin(Bus::connect(&settings.bus));
             retry_until_shutdown("connect to the broker", backoff(), &latch, &process.shutdown, connect).await
         }
     };
     let Some(bus) = bus else { return Ok(None) };
-    let ensure = || bus.ensure_streams();
+    let ensure = || Box::pin(bus.ensure_streams());
     let retryable = |error: &bus::ManageError| error.is_retryable();
     let ensured =
         retry_while("set up the streams", backoff(), &latch, &process.shutdown, retryable, ensure).await?;
@@ -220,19 +231,26 @@ async fn connect_bus(settings: &Settings, roles: &Roles, process: &RoleContext) 
     Ok(ensured.map(|()| bus))
 }
 
-async fn connect_store(settings: &Settings, roles: &Roles, process: &RoleContext) -> anyhow::Result<Option<Store>> {
+async fn connect_store(
+    settings: &Settings,
+    roles: &Roles,
+    process: &RoleContext,
+) -> anyhow::Result<Option<Store>> {
     let latch = process.readiness.latch("database");
     let backoff = || Backoff::new(Duration::from_millis(200), RETRY_DELAY_MAX);
     let url = settings.database();
     let config = store::Config { url: url.clone(), ..settings.store.clone() };
-    let wait = || async {
-        if roles.all {
-            migrations::migrate(&url).await.map_err(crate::commands::ConnectError::Migrate)?;
-        }
-        Store::connect(&config).await.map_err(crate::commands::ConnectError::Connect)
+    let wait = || {
+        Box::pin(async {
+            if roles.all {
+                migrations::migrate(&url).await.map_err(ConnectError::Migrate)?;
+            }
+            Store::connect(&config).await.map_err(ConnectError::Connect)
+        })
     };
-    let retryable = crate::commands::ConnectError::is_retryable;
-    let store = retry_while("connect to the database", backoff(), &latch, &process.shutdown, retryable, wait).await?;
+    let retryable = ConnectError::is_retryable;
+    let store =
+        retry_while("connect to the database", backoff(), &latch, &process.shutdown, retryable, wait).await?;
     latch.set_ready();
     Ok(store)
 }

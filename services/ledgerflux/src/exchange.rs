@@ -31,7 +31,8 @@ impl Exchange {
                 Ok(Self { address, products, local: None, note })
             }
             Feed::Simulated => {
-                let source = Source::Generate(GenerateConfig { products: products.clone(), ..Default::default() });
+                let source =
+                    Source::Generate(GenerateConfig { products: products.clone(), ..Default::default() });
                 let note = "DATA IS SIMULATED: the market is generated, no price in it is real".to_owned();
                 Self::local(source, products, note).await
             }
@@ -64,7 +65,11 @@ impl Exchange {
         context: &RoleContext,
     ) -> ingestor::Config {
         if let Some((config, listener)) = self.local {
-            tasks.spawn("simulator", OnFailure::StopProcess, simulator::run(config, listener, context.clone()));
+            tasks.spawn(
+                "simulator",
+                OnFailure::StopProcess,
+                simulator::run(config, listener, context.clone()),
+            );
         }
         ingestor::Config {
             url: self.address,

@@ -6,7 +6,8 @@ use gateway::FeedLabel;
 use thiserror::Error;
 
 /// What `--feed` and `feed.source` may say.
-pub(crate) const ALLOWED: &str = "live, simulated, replay:FILE, ws://HOST[:PORT][/PATH] or wss://HOST[:PORT][/PATH]";
+pub(crate) const ALLOWED: &str =
+    "live, simulated, replay:FILE, ws://HOST[:PORT][/PATH] or wss://HOST[:PORT][/PATH]";
 /// The Coinbase Exchange feed, without authentication.
 const LIVE: &str = "wss://ws-feed.exchange.coinbase.com";
 
@@ -39,8 +40,13 @@ impl FromStr for Feed {
                 if let Some(file) = text.strip_prefix("replay:").filter(|file| !file.is_empty()) {
                     return Ok(Self::Replay(PathBuf::from(file)));
                 }
-                let host = text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://")).ok_or(InvalidFeed)?;
-                if host.is_empty() || host.starts_with('/') { Err(InvalidFeed) } else { Ok(Self::Address(text.into())) }
+                let host =
+                    text.strip_prefix("ws://").or_else(|| text.strip_prefix("wss://")).ok_or(InvalidFeed)?;
+                if host.is_empty() || host.starts_with('/') {
+                    Err(InvalidFeed)
+                } else {
+                    Ok(Self::Address(text.into()))
+                }
             }
         }
     }

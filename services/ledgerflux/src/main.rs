@@ -43,7 +43,10 @@ fn main() -> ExitCode {
 }
 
 /// Says why on one line, or all problems of a configuration on one line each.
-#[allow(clippy::print_stderr, reason = "the log may not have been started, and this is for the person who typed it")]
+#[allow(
+    clippy::print_stderr,
+    reason = "the log may not have been started, and this is for the person who typed it"
+)]
 fn failed(error: &anyhow::Error) -> ExitCode {
     if let Some(problems) = error.downcast_ref::<ConfigProblems>() {
         eprintln!("{problems}");
@@ -106,14 +109,20 @@ async fn dispatch(command: Command, settings: Settings) -> anyhow::Result<()> {
         }
         Command::Normalizer(args) => {
             let shard = settings.normalizer_shard.resolve(shards)?;
-            let roles =
-                Roles { normalizers: vec![shard], ops_port: 9110_u16.saturating_add(shard.get()), ..Roles::default() };
+            let roles = Roles {
+                normalizers: vec![shard],
+                ops_port: 9110_u16.saturating_add(shard.get()),
+                ..Roles::default()
+            };
             (roles, Addresses::new(args.serve.print_addresses))
         }
         Command::Snapshotter(args) => {
             let shard = settings.snapshotter_shard.resolve(shards)?;
-            let roles =
-                Roles { snapshotters: vec![shard], ops_port: 9120_u16.saturating_add(shard.get()), ..Roles::default() };
+            let roles = Roles {
+                snapshotters: vec![shard],
+                ops_port: 9120_u16.saturating_add(shard.get()),
+                ..Roles::default()
+            };
             (roles, Addresses::new(args.serve.print_addresses))
         }
         Command::Simulator(args) => return commands::simulate(&settings, args).await,

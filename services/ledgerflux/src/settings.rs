@@ -5,7 +5,10 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use domain::{Product, Shard, ShardCount};
 use runtime::config::{ConfigProblems, Flag, Reader, Sources};
 
-use crate::{args::Override, feed::{ALLOWED, Feed}};
+use crate::{
+    args::Override,
+    feed::{ALLOWED, Feed},
+};
 
 /// The most products of one feed.
 const PRODUCTS_MAX: usize = 2_000;
@@ -81,8 +84,8 @@ pub(crate) fn load(
     };
     let (normalizer, normalizer_shard) =
         sources.read("normalizer", |reader| (normalizer::Config::read(reader), read_shard_id(reader)));
-    let (snapshotter, snapshotter_shard) =
-        sources.read("snapshotter", |reader| (snapshotter::Config::read(reader, keep), read_shard_id(reader)));
+    let (snapshotter, snapshotter_shard) = sources
+        .read("snapshotter", |reader| (snapshotter::Config::read(reader, keep), read_shard_id(reader)));
     let settings = Settings {
         query: sources.read("query", query::Config::read),
         gateway: sources.read("gateway", gateway::Config::read),
@@ -140,7 +143,8 @@ fn read_bus(reader: &mut Reader<'_>) -> bus::Config {
     let nats = reader.optional_parsed("nats", "nats://HOST[:PORT] or tls://HOST[:PORT]", bus::ServerUrl::new);
     let prefix = reader.parsed("prefix", "lf", "1 to 32 characters of a-z, 0-9, _ and -", bus::Prefix::new);
     let shards = reader.integer("shards", u64::from(default.shards.get()), 1..=u64::from(domain::SHARDS_MAX));
-    let buffer = reader.integer("raw_buffer_max_ticks", default.raw_buffer_max_ticks as u64, 512..=16_777_216);
+    let buffer =
+        reader.integer("raw_buffer_max_ticks", default.raw_buffer_max_ticks as u64, 512..=16_777_216);
     bus::Config {
         nats,
         prefix: prefix.unwrap_or_default(),
@@ -161,7 +165,9 @@ fn read_bus(reader: &mut Reader<'_>) -> bus::Config {
 fn read_store(reader: &mut Reader<'_>) -> (Option<String>, store::Config) {
     let default = store::Config::default();
     let url = reader.secret("url").map(|url| url.reveal().to_owned());
-    let known = |url: &String| ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme));
+    let known = |url: &String| {
+        ["postgres://", "postgresql://", "sqlite:"].iter().any(|scheme| url.starts_with(scheme))
+    };
     if url.as_ref().is_some_and(|url| !known(url)) {
         reader.conflict("url", "allowed are postgres://… and sqlite://FILE?mode=rwc");
     }
@@ -170,7 +176,11 @@ fn read_store(reader: &mut Reader<'_>) -> (Option<String>, store::Config) {
     let store = store::Config {
         pool_size_max: u32::try_from(connections).unwrap_or(default.pool_size_max),
         acquire_timeout: reader.duration("acquire_timeout", default.acquire_timeout, second..=second * 60),
-        statement_timeout: reader.duration("statement_timeout", default.statement_timeout, second..=second * 3600),
+        statement_timeout: reader.duration(
+            "statement_timeout",
+            default.statement_timeout,
+            second..=second * 3600,
+        ),
         ..default
     };
     (url, store)
@@ -192,21 +202,22 @@ impl ShardId {
             Self::Number(number) => *number,
             Self::Auto => {
                 let host = runtime::host::name();
-                runtime::host::ordinal(&host)
-                    .ok_or_else(|| anyhow::anyhow!("the host name {host:?} does not end in an ordinal (--shard-id auto)"))?
+                runtime::host::ordinal(&host).ok_or_else(|| {
+                    anyhow::anyhow!("the host name {host:?} does not end in an ordinal (--shard-id auto)")
+                })?
             }
         };
-        shards
-            .shard(number)
-            .ok_or_else(|| anyhow::anyhow!("there is no shard {number}: there are {shards} (--shard-id, --shards)"))
+        shards.shard(number).ok_or_else(|| {
+            anyhow::anyhow!("there is no shard {number}: there are {shards} (--shard-id, --shards)")
+        })
     }
 }
 
 impl Settings {
     /// The database: the one that is configured, or SQLite in the data directory.
     pub(crate) fn database(&self) -> String {
-        self.store_url.clone().unwrap_or_else(|| {
-            format!("sqlite://{}?mode=rwc", self.data.dir.join("ledgerflux.db").display())
-        })
+        self.store_url
+            .clone()
+            .unwrap_or_else(|| format!("sqlite://{}?mode=rwc", self.data.dir.join("ledgerflux.db").display()))
     }
 }

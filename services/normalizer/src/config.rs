@@ -36,7 +36,11 @@ impl Config {
         let messages = reader.integer("fetch_messages_max", default.fetch_messages_max as u64, 1..=10_000);
         Self {
             fetch_messages_max: usize::try_from(messages).unwrap_or(default.fetch_messages_max),
-            fetch_wait: reader.duration("fetch_wait", default.fetch_wait, Duration::from_millis(10)..=seconds(10)),
+            fetch_wait: reader.duration(
+                "fetch_wait",
+                default.fetch_wait,
+                Duration::from_millis(10)..=seconds(10),
+            ),
             fenced_wait: reader.duration("fenced_wait", default.fenced_wait, seconds(1)..=seconds(600)),
             drain_max: reader.duration("drain_max", default.drain_max, Duration::ZERO..=seconds(60)),
         }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use domain::{
-    EventKind, FeedEvent, FeedSession, Instrument, Position, ProductTracker, RejectReason, RejectedTick, Snapshot,
-    Tick, TickBatch, UnixNanos, Verdict, validate,
+    EventKind, FeedEvent, FeedSession, Instrument, Position, ProductTracker, RejectReason, RejectedTick,
+    Snapshot, Tick, TickBatch, UnixNanos, Verdict, validate,
 };
 
 /// What one raw batch became.
@@ -39,7 +39,9 @@ impl ShardState {
     /// the one that the batch was made from: in a new one, its sequence means nothing.
     pub(crate) fn recover_batch(&mut self, batch: &TickBatch, raw_is_same: bool) {
         let newest = batch.ticks.iter().filter_map(|tick| Some((tick.position()?, tick.event_time))).max();
-        let Some((position, event_time)) = newest else { return };
+        let Some((position, event_time)) = newest else {
+            return;
+        };
         self.recover(&batch.instrument, position, event_time, Some(&batch.session));
         if let Some(raw_sequence) = batch.raw_sequence.filter(|_| raw_is_same) {
             self.raw_done.insert(batch.instrument.clone(), raw_sequence);
@@ -52,7 +54,13 @@ impl ShardState {
         self.recover(&snapshot.instrument, snapshot.position, event_time, None);
     }
 
-    fn recover(&mut self, instrument: &Instrument, at: Position, time: UnixNanos, session: Option<&FeedSession>) {
+    fn recover(
+        &mut self,
+        instrument: &Instrument,
+        at: Position,
+        time: UnixNanos,
+        session: Option<&FeedSession>,
+    ) {
         let known = self.trackers.get(instrument).and_then(ProductTracker::position);
         if known.is_none_or(|known| known < at) {
             self.trackers.insert(instrument.clone(), ProductTracker::recovered(at, time, session));
@@ -87,10 +95,13 @@ impl ShardState {
         if !self.trackers.contains_key(&batch.instrument) {
             self.trackers.insert(batch.instrument.clone(), ProductTracker::default());
         }
-        let Some(tracker) = self.trackers.get_mut(&batch.instrument) else { return result };
+        let Some(tracker) = self.trackers.get_mut(&batch.instrument) else {
+            return result;
+        };
         for (index, mut tick) in batch.ticks.into_iter().enumerate() {
             if let Err(fault) = validate(&mut tick) {
-                let reject = refuse(&self.source, tick, fault.reason(), fault.to_string(), raw_sequence, index, now);
+                let reject =
+                    refuse(&self.source, tick, fault.reason(), fault.to_string(), raw_sequence, index, now);
                 result.rejects.push(reject);
                 continue;
             }
@@ -113,7 +124,8 @@ impl ShardState {
                 Verdict::Late => {
                     let after = tracker.position().unwrap_or_default();
                     let sequence = tick.sequence.unwrap_or_default();
-                    let detail = format!("sequence {sequence} came after position {after} and was not seen before");
+                    let detail =
+                        format!("sequence {sequence} came after position {after} and was not seen before");
                     let reason = RejectReason::OutOfOrder;
                     result.rejects.push(refuse(&self.source, tick, reason, detail, raw_sequence, index, now));
                 }
@@ -130,8 +142,15 @@ impl ShardState {
             match validate(&mut tick) {
                 Ok(()) => result.ticks.push(tick),
                 Err(fault) => {
-                    let reject =
-                        refuse(&self.source, tick, fault.reason(), fault.to_string(), raw_sequence, index, now);
+                    let reject = refuse(
+                        &self.source,
+                        tick,
+                        fault.reason(),
+                        fault.to_string(),
+                        raw_sequence,
+                        index,
+                        now,
+                    );
                     result.rejects.push(reject);
                 }
             }

@@ -11,8 +11,7 @@ use thiserror::Error;
 use tracing::{info, warn};
 
 use crate::{
-    Config,
-    metrics as names,
+    Config, metrics as names,
     normalise::{Normalised, ShardState},
     pending::{Lane, Pending},
 };
@@ -133,7 +132,12 @@ struct Counts {
 }
 
 impl<'a> Owner<'a> {
-    async fn recover(config: &'a Config, shard: Shard, bus: &'a Bus, context: &'a RoleContext) -> Result<Self, Error> {
+    async fn recover(
+        config: &'a Config,
+        shard: Shard,
+        bus: &'a Bus,
+        context: &'a RoleContext,
+    ) -> Result<Self, Error> {
         let instance = RoleStatus::worker_instance(&context.instance, shard);
         let mut state = ShardState::new(format!("normalizer/{instance}"));
         let mut publisher = bus.tick_publisher(shard);
@@ -177,7 +181,8 @@ impl<'a> Owner<'a> {
                 deliveries = fetch => deliveries.map_err(bus_error)?,
                 () = self.context.shutdown.requested(), if drain_until.is_none() => continue,
             };
-            let drained = deliveries.is_empty() || drain_until.is_some_and(|until| tokio::time::Instant::now() > until);
+            let drained =
+                deliveries.is_empty() || drain_until.is_some_and(|until| tokio::time::Instant::now() > until);
             if !deliveries.is_empty() {
                 self.round(deliveries).await?;
             }
@@ -245,7 +250,9 @@ impl<'a> Owner<'a> {
         }
         self.counts.rejected += rejects.len() as u64;
         for chunk in rejects.chunks(PUBLISHES_IN_FLIGHT_MAX) {
-            try_join_all(chunk.iter().map(|reject| self.bus.publish_reject(reject))).await.map_err(bus_error)?;
+            try_join_all(chunk.iter().map(|reject| self.bus.publish_reject(reject)))
+                .await
+                .map_err(bus_error)?;
         }
         Ok(())
     }

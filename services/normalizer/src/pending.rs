@@ -23,7 +23,14 @@ pub(crate) struct Pending {
 
 impl Pending {
     /// Adds what a raw message became; messages must come in stream order.
-    pub(crate) fn add(&mut self, lane: Lane, ticks: Vec<Tick>, session: FeedSession, raw: u64, now: UnixNanos) {
+    pub(crate) fn add(
+        &mut self,
+        lane: Lane,
+        ticks: Vec<Tick>,
+        session: FeedSession,
+        raw: u64,
+        now: UnixNanos,
+    ) {
         if ticks.is_empty() {
             return;
         }

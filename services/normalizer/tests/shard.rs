@@ -5,9 +5,7 @@
 use std::time::Duration;
 
 use bus::{Bus, FollowFrom};
-use domain::{
-    Decimal, FeedSession, Instrument, RoleStatus, Shard, Tick, TickFlags, Trade, UnixNanos,
-};
+use domain::{Decimal, FeedSession, Instrument, RoleStatus, Shard, Tick, TickFlags, Trade, UnixNanos};
 use runtime::{Readiness, RoleContext, Shutdown};
 use testkit::{NatsServer, eventually};
 use tokio::task::JoinHandle;
@@ -20,8 +18,7 @@ fn instrument() -> Instrument {
 
 fn tick(sequence: u64) -> Tick {
     let time = UnixNanos::from_seconds(1_600_000_000).unwrap();
-    let trade =
-        Trade { price: Decimal::ONE, size: Decimal::ONE, side: None, trade_id: Some(sequence) };
+    let trade = Trade { price: Decimal::ONE, size: Decimal::ONE, side: None, trade_id: Some(sequence) };
     Tick {
         instrument: instrument(),
         run: 0,

@@ -56,7 +56,9 @@ impl Board {
 
     /// How the feed is doing; `None` when no ingestor tells. Of several, the best.
     pub(crate) fn feed_state(&self, now: UnixNanos) -> Option<FeedState> {
-        let here = |status: &&RoleStatus| status.role == "ingestor" && now.saturating_since(status.time) <= GONE_AFTER;
+        let here = |status: &&RoleStatus| {
+            status.role == "ingestor" && now.saturating_since(status.time) <= GONE_AFTER
+        };
         let rank = |state: &FeedState| match state {
             FeedState::Live => 3,
             FeedState::Stale => 2,
@@ -95,7 +97,9 @@ impl Board {
 
     /// What cannot be read stays as it was and grows old.
     async fn refresh(&self, bus: &Bus) {
-        let Ok(statuses) = bus.statuses().await else { return };
+        let Ok(statuses) = bus.statuses().await else {
+            return;
+        };
         let mut hops = Vec::new();
         for shard in bus.shards().shards() {
             for (role, work) in [("normalizer", Work::Raw), ("snapshotter", Work::Ticks)] {

@@ -38,8 +38,10 @@ impl Config {
     /// Reads the section `query`.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let default = Self::default();
-        let bytes = reader.integer("request_bytes_max", default.request_bytes_max as u64, 1024..=16 * 1024 * 1024);
-        let calls = reader.integer("concurrent_calls_max", u64::from(default.concurrent_calls_max), 1..=65_536);
+        let bytes =
+            reader.integer("request_bytes_max", default.request_bytes_max as u64, 1024..=16 * 1024 * 1024);
+        let calls =
+            reader.integer("concurrent_calls_max", u64::from(default.concurrent_calls_max), 1..=65_536);
         Self {
             listen: reader.address("listen", default.listen),
             reflection: reader.flag("reflection", default.reflection),

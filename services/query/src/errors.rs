@@ -15,7 +15,11 @@ pub(crate) fn invalid(field: &str, description: impl Into<String>) -> Status {
     let description = description.into();
     let message = format!("{field}: {description}");
     let mut details = ErrorDetails::with_bad_request_violation(field, description);
-    details.set_error_info("INVALID_ARGUMENT", DOMAIN, HashMap::from([("field".to_owned(), field.to_owned())]));
+    details.set_error_info(
+        "INVALID_ARGUMENT",
+        DOMAIN,
+        HashMap::from([("field".to_owned(), field.to_owned())]),
+    );
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
@@ -45,7 +49,11 @@ pub(crate) fn not_there_yet(what: &str) -> Status {
 pub(crate) fn catching_up() -> Status {
     let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
     details.set_error_info("CATCHING_UP", DOMAIN, HashMap::new());
-    Status::with_error_details(Code::Unavailable, "the live stream has not been followed to its end yet", details)
+    Status::with_error_details(
+        Code::Unavailable,
+        "the live stream has not been followed to its end yet",
+        details,
+    )
 }
 
 /// The database failed. What it said is for the log, not for clients.

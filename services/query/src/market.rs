@@ -55,7 +55,9 @@ impl Market {
         time: Option<&v1::TimeRange>,
         sequence: Option<&v1::SequenceRange>,
     ) -> Result<TickRange, Status> {
-        let Some(range) = sequence else { return Ok(TickRange::Time(request::time_range(time)?)) };
+        let Some(range) = sequence else {
+            return Ok(TickRange::Time(request::time_range(time)?));
+        };
         let newest_run = self.live.snapshot(instrument).map(|snapshot| snapshot.position.run);
         let run = match (range.run, newest_run) {
             (Some(run), _) | (None, Some(run)) => run,
@@ -72,7 +74,10 @@ impl Market {
     }
 
     /// One page of ticks, and the key of the last one when there may be more.
-    pub(crate) async fn ticks(&self, query: TickQuery) -> Result<(Vec<v1::Tick>, Option<HistoryKey>), Status> {
+    pub(crate) async fn ticks(
+        &self,
+        query: TickQuery,
+    ) -> Result<(Vec<v1::Tick>, Option<HistoryKey>), Status> {
         let limit = query.limit;
         let rows = self.store.ticks(&query).await.map_err(|error| store_failed(&error))?;
         let next = if rows.len() == limit { rows.last().map(|(key, _)| *key) } else { None };
@@ -164,7 +169,8 @@ impl Market {
 /// Which candles start in a range: the store gives those that overlap it.
 pub(crate) fn starting_within(range: TimeRange, width: std::time::Duration) -> TimeRange {
     let floor = range.from.floor_to(width);
-    let from = if floor == range.from || range.from == UnixNanos::MIN { floor } else { floor.saturating_add(width) };
+    let from =
+        if floor == range.from || range.from == UnixNanos::MIN { floor } else { floor.saturating_add(width) };
     TimeRange { from, until: range.until }
 }
 
@@ -186,7 +192,9 @@ mod tests {
     #[test]
     fn a_candle_belongs_to_a_range_when_it_starts_there() {
         let at = |seconds| UnixNanos::from_seconds(seconds).unwrap();
-        let within = |from, until| starting_within(TimeRange { from: at(from), until: at(until) }, Duration::from_secs(60));
+        let within = |from, until| {
+            starting_within(TimeRange { from: at(from), until: at(until) }, Duration::from_secs(60))
+        };
         assert_eq!(within(60, 120), TimeRange { from: at(60), until: at(120) });
         assert_eq!(within(61, 120), TimeRange { from: at(120), until: at(120) });
         assert_eq!(starting_within(TimeRange::ALL, Duration::from_secs(60)).until, UnixNanos::MAX);

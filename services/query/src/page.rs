@@ -52,7 +52,10 @@ pub(crate) fn decode<K: DeserializeOwned>(request: Fingerprint, token: &str) -> 
     let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| malformed())?;
     let token: Token<K> = serde_json::from_slice(&bytes).map_err(|_| malformed())?;
     if token.request != request {
-        return Err(invalid("page_token", "it belongs to another request: only page_size may change between pages"));
+        return Err(invalid(
+            "page_token",
+            "it belongs to another request: only page_size may change between pages",
+        ));
     }
     Ok(Some(token.after))
 }
@@ -67,7 +70,10 @@ mod tests {
         let request = |product: &str| ListTicksRequest { product: product.into(), ..Default::default() };
         let mine = Fingerprint::of("ListTicks", &request("BTC-USD"));
         let token = encode(mine, (7i64, Some(3u64)));
-        assert!(token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'), "{token}");
+        assert!(
+            token.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_'),
+            "{token}"
+        );
         assert_eq!(decode::<(i64, Option<u64>)>(mine, &token).unwrap(), Some((7, Some(3))));
         assert_eq!(decode::<(i64, Option<u64>)>(mine, "").unwrap(), None);
         let other = Fingerprint::of("ListTicks", &request("ETH-USD"));

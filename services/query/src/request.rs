@@ -11,8 +11,12 @@ use crate::errors::invalid;
 pub(crate) fn instrument(venue: &str, product: &str) -> Result<Instrument, Status> {
     proto::requested_instrument(venue, product).map_err(|error| {
         let field = match error {
-            InvalidName::MissingVenue | InvalidName::Malformed(domain::InvalidInstrument::Venue(_)) => "venue",
-            InvalidName::MissingProduct | InvalidName::Malformed(domain::InvalidInstrument::Product(_)) => "product",
+            InvalidName::MissingVenue | InvalidName::Malformed(domain::InvalidInstrument::Venue(_)) => {
+                "venue"
+            }
+            InvalidName::MissingProduct | InvalidName::Malformed(domain::InvalidInstrument::Product(_)) => {
+                "product"
+            }
         };
         invalid(field, error.to_string())
     })
@@ -20,7 +24,9 @@ pub(crate) fn instrument(venue: &str, product: &str) -> Result<Instrument, Statu
 
 /// A half-open range of time; an absent end is open.
 pub(crate) fn time_range(range: Option<&v1::TimeRange>) -> Result<TimeRange, Status> {
-    let Some(range) = range else { return Ok(TimeRange::ALL) };
+    let Some(range) = range else {
+        return Ok(TimeRange::ALL);
+    };
     let from = time("time_range.start_time", range.start_time.as_ref())?.unwrap_or(UnixNanos::MIN);
     let until = time("time_range.end_time", range.end_time.as_ref())?.unwrap_or(UnixNanos::MAX);
     if from >= until {
@@ -32,7 +38,9 @@ pub(crate) fn time_range(range: Option<&v1::TimeRange>) -> Result<TimeRange, Sta
 /// A time; `None` when it is absent.
 pub(crate) fn time(field: &'static str, timestamp: Option<&Timestamp>) -> Result<Option<UnixNanos>, Status> {
     timestamp
-        .map(|timestamp| proto::time(field, timestamp).map_err(|error| invalid(field, error.fault.to_string())))
+        .map(|timestamp| {
+            proto::time(field, timestamp).map_err(|error| invalid(field, error.fault.to_string()))
+        })
         .transpose()
 }
 
@@ -60,7 +68,8 @@ mod tests {
 
     #[test]
     fn faults_name_their_field() {
-        let refused = |status: Status| (status.code(), status.message().split(':').next().unwrap().to_owned());
+        let refused =
+            |status: Status| (status.code(), status.message().split(':').next().unwrap().to_owned());
         let of = |field: &str| (tonic::Code::InvalidArgument, field.to_owned());
         assert_eq!(refused(instrument("", "").unwrap_err()), of("product"));
         assert_eq!(refused(instrument("Coin base", "BTC-USD").unwrap_err()), of("venue"));
@@ -78,7 +87,10 @@ mod tests {
         assert!(range.contains(UnixNanos::from_seconds(1).unwrap()));
         assert!(!range.contains(UnixNanos::from_seconds(2).unwrap()));
         assert!(time_range(Some(&v1::TimeRange { start_time: at(2), end_time: at(2) })).is_err());
-        assert_eq!(time_range(Some(&v1::TimeRange { start_time: None, end_time: at(2) })).unwrap().from, UnixNanos::MIN);
+        assert_eq!(
+            time_range(Some(&v1::TimeRange { start_time: None, end_time: at(2) })).unwrap().from,
+            UnixNanos::MIN
+        );
     }
 
     #[test]

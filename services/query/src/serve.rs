@@ -67,9 +67,8 @@ pub async fn run(
         .add_service(health)
         .add_optional_service(reflection)
         .add_service(service);
-    let incoming = TcpListenerStream::new(listener).map(|connection| {
-        connection.inspect(runtime::listen::set_nodelay)
-    });
+    let incoming =
+        TcpListenerStream::new(listener).map(|connection| connection.inspect(runtime::listen::set_nodelay));
     let serving = server.serve_with_incoming_shutdown(incoming, context.shutdown.requested());
     let cut = async {
         context.shutdown.requested().await;
@@ -93,7 +92,8 @@ pub async fn run(
 async fn tell_health(reporter: HealthReporter, readiness: Readiness, shutdown: runtime::Shutdown) {
     let mut changes = readiness.changes();
     loop {
-        let status = if *changes.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
+        let status =
+            if *changes.borrow_and_update() { ServingStatus::Serving } else { ServingStatus::NotServing };
         for service in ["", "ledgerflux.v1.MarketDataService"] {
             reporter.set_service_status(service, status).await;
         }

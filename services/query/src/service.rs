@@ -54,7 +54,10 @@ impl From<Key> for HistoryKey {
 }
 
 /// Counts a call and how long it took.
-async fn observed<T>(method: &'static str, call: impl Future<Output = Result<T, Status>>) -> Result<Response<T>, Status> {
+async fn observed<T>(
+    method: &'static str,
+    call: impl Future<Output = Result<T, Status>>,
+) -> Result<Response<T>, Status> {
     let started = Instant::now();
     let outcome = call.await;
     let code = outcome.as_ref().err().map_or(tonic::Code::Ok, Status::code);
@@ -88,7 +91,8 @@ impl MarketDataService for Service {
         observed("BatchGetLatestPrices", async {
             check_count(&request.products, 1)?;
             let now = UnixNanos::now();
-            let latest = |product: &String| self.market.latest(&request::instrument(&request.venue, product)?, now);
+            let latest =
+                |product: &String| self.market.latest(&request::instrument(&request.venue, product)?, now);
             let latest_prices = request.products.iter().map(latest).collect::<Result<_, _>>()?;
             Ok(v1::BatchGetLatestPricesResponse { latest_prices })
         })
@@ -219,41 +223,55 @@ impl Service {
             let market = market.clone();
             async move {
                 let Some(query) = query else { return Ok(None) };
-                let rows = market.store.ticks(&query).await.map_err(|error| crate::errors::store_failed(&error))?;
-                let Some((last, _)) = rows.last() else { return Ok(None) };
+                let rows =
+                    market.store.ticks(&query).await.map_err(|error| crate::errors::store_failed(&error))?;
+                let Some((last, _)) = rows.last() else {
+                    return Ok(None);
+                };
                 let last = *last;
                 let more = rows.len() == query.limit;
                 let response = v1::StreamTicksResponse {
                     ticks: rows.iter().map(|(_, tick)| v1::Tick::from(tick)).collect(),
                     next_page_token: page::encode(fingerprint, Key::from(last)),
                 };
-                let next = more.then(|| TickQuery { after: Some(last), ..query });
+                let next = more.then_some(TickQuery { after: Some(last), ..query });
                 Ok(Some((response, next)))
             }
         });
         Ok(Box::pin(pages))
     }
 
-    async fn candles_page(&self, mut request: v1::ListCandlesRequest) -> Result<v1::ListCandlesResponse, Status> {
+    async fn candles_page(
+        &self,
+        mut request: v1::ListCandlesRequest,
+    ) -> Result<v1::ListCandlesResponse, Status> {
         let token = std::mem::take(&mut request.page_token);
         let limit = request::page_size(std::mem::take(&mut request.page_size), ROWS_DEFAULT, ROWS_MAX)?;
         let fingerprint = Fingerprint::of("ListCandles", &request);
         let instrument = request::instrument(&request.venue, &request.product)?;
         ascending_only(request.order)?;
-        let interval = proto::interval(request.interval).map_err(|error| invalid("interval", error.to_string()))?;
+        let interval =
+            proto::interval(request.interval).map_err(|error| invalid("interval", error.to_string()))?;
         let range = starting_within(request::time_range(request.time_range.as_ref())?, interval.width());
         let after = page::decode::<i64>(fingerprint, &token)?.map(UnixNanos::new);
         self.market.check_known(&instrument).await?;
-        let query = CandleQuery { instrument, interval, range, limit: usize::try_from(limit).unwrap_or(0), after };
+        let query =
+            CandleQuery { instrument, interval, range, limit: usize::try_from(limit).unwrap_or(0), after };
         let (candles, next) = self.market.candles(query, UnixNanos::now()).await?;
         let next_page_token = next.map(|start| page::encode(fingerprint, start.nanos())).unwrap_or_default();
         Ok(v1::ListCandlesResponse { candles, next_page_token })
     }
 
-    async fn products_page(&self, mut request: v1::ListProductsRequest) -> Result<v1::ListProductsResponse, Status> {
+    async fn products_page(
+        &self,
+        mut request: v1::ListProductsRequest,
+    ) -> Result<v1::ListProductsResponse, Status> {
         let token = std::mem::take(&mut request.page_token);
-        let limit =
-            request::page_size(std::mem::take(&mut request.page_size), PRODUCTS_PAGE_DEFAULT, PRODUCTS_PAGE_MAX)?;
+        let limit = request::page_size(
+            std::mem::take(&mut request.page_size),
+            PRODUCTS_PAGE_DEFAULT,
+            PRODUCTS_PAGE_MAX,
+        )?;
         let limit = usize::try_from(limit).unwrap_or(0);
         let fingerprint = Fingerprint::of("ListProducts", &request);
         let after = page::decode::<(String, String)>(fingerprint, &token)?;

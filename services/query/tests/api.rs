@@ -5,7 +5,9 @@
 use std::time::Duration;
 
 use bus::Bus;
-use domain::{Decimal, FeedSession, Instrument, Quote, Snapshot, Tick, TickBatch, TickFlags, Trade, UnixNanos};
+use domain::{
+    Decimal, FeedSession, Instrument, Quote, Snapshot, Tick, TickBatch, TickFlags, Trade, UnixNanos,
+};
 use futures::StreamExt as _;
 use proto::v1::{self, market_data_service_client::MarketDataServiceClient};
 use runtime::{Readiness, RoleContext, Shutdown};
@@ -184,7 +186,10 @@ async fn ranges_are_half_open() {
     let at = |number: u64| Some(proto::timestamp(tick(number).event_time));
     let by_time = v1::ListTicksRequest {
         product: "BTC-USD".into(),
-        range: Some(v1::list_ticks_request::Range::TimeRange(v1::TimeRange { start_time: at(2), end_time: at(5) })),
+        range: Some(v1::list_ticks_request::Range::TimeRange(v1::TimeRange {
+            start_time: at(2),
+            end_time: at(5),
+        })),
         ..Default::default()
     };
     let by_sequence = v1::ListTicksRequest {
@@ -219,7 +224,10 @@ async fn candles_add_up() {
     };
     let first = fixture.client.list_candles(request.clone()).await.unwrap().into_inner();
     let candle = &first.candles[0];
-    assert_eq!((candle.trade_count, candle.open.as_deref(), candle.close.as_deref()), (6, Some("50000.01"), Some("50000.06")));
+    assert_eq!(
+        (candle.trade_count, candle.open.as_deref(), candle.close.as_deref()),
+        (6, Some("50000.01"), Some("50000.06"))
+    );
     assert_eq!(candle.volume, "0.74074068");
     request.page_token = first.next_page_token;
     let second = fixture.client.list_candles(request.clone()).await.unwrap().into_inner();
@@ -238,14 +246,21 @@ async fn candles_add_up() {
 #[tokio::test(flavor = "multi_thread")]
 async fn products_and_the_pipeline_are_told() {
     let mut fixture = Fixture::start(2).await;
-    let products = fixture.client.list_products(v1::ListProductsRequest::default()).await.unwrap().into_inner();
+    let products =
+        fixture.client.list_products(v1::ListProductsRequest::default()).await.unwrap().into_inner();
     assert_eq!(products.products.len(), 1);
     assert!(products.products[0].last_event_time.is_some());
-    let status = fixture.client.get_pipeline_status(v1::GetPipelineStatusRequest::default()).await.unwrap().into_inner();
+    let status = fixture
+        .client
+        .get_pipeline_status(v1::GetPipelineStatusRequest::default())
+        .await
+        .unwrap()
+        .into_inner();
     assert_eq!(status.products[0].last_sequence, Some(1003));
     eventually(SOON, || async {
         let mut client = fixture.client.clone();
-        let status = client.get_pipeline_status(v1::GetPipelineStatusRequest::default()).await.unwrap().into_inner();
+        let status =
+            client.get_pipeline_status(v1::GetPipelineStatusRequest::default()).await.unwrap().into_inner();
         status.roles.iter().any(|role| role.role == "query") && status.hops.len() == 8
     })
     .await;
@@ -283,7 +298,8 @@ async fn every_error_says_what_is_wrong() {
     refused(client.list_ticks(empty).await, Code::InvalidArgument, "INVALID_ARGUMENT");
     let candles = v1::ListCandlesRequest { product: "BTC-USD".into(), ..Default::default() };
     refused(client.list_candles(candles).await, Code::InvalidArgument, "INVALID_ARGUMENT");
-    let many = v1::BatchGetLatestPricesRequest { products: vec!["BTC-USD".into(); 101], ..Default::default() };
+    let many =
+        v1::BatchGetLatestPricesRequest { products: vec!["BTC-USD".into(); 101], ..Default::default() };
     refused(client.batch_get_latest_prices(many).await, Code::InvalidArgument, "INVALID_ARGUMENT");
 
     refused(client.list_gaps(v1::ListGapsRequest::default()).await, Code::Unimplemented, "NOT_THERE_YET");

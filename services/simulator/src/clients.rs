@@ -76,11 +76,8 @@ impl Clients {
             bytes_max: self.queue_bytes_max,
             too_slow: CancellationToken::new(),
         });
-        let entry = Entry {
-            client: Arc::clone(&client),
-            subscribed: Subscribed::default(),
-            fresh: HashSet::new(),
-        };
+        let entry =
+            Entry { client: Arc::clone(&client), subscribed: Subscribed::default(), fresh: HashSet::new() };
         let mut entries = self.lock();
         entries.insert(client.id, entry);
         self.changed(&entries);
@@ -95,12 +92,12 @@ impl Clients {
 
     /// Applies the request of a client and queues the answer. The answer precedes everything it asked for, because the
     /// feed sends nothing of it before it has taken notice.
-    pub(crate) fn request(&self, client: &Client, request: Result<Request, RequestFault>) {
+    pub(crate) fn request(&self, client: &Client, request: &Result<Request, RequestFault>) {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&client.id) else {
             return;
         };
-        let applied = match &request {
+        let applied = match request {
             Ok(request) => entry.subscribed.apply(request, &self.offer),
             Err(fault) => Err(Refusal::from(fault)),
         };
@@ -108,9 +105,7 @@ impl Clients {
             Ok(fresh) => {
                 entry.fresh.extend(fresh);
                 let subscribed = &entry.subscribed;
-                entry
-                    .fresh
-                    .retain(|(channel, product)| subscribed.has(Some(channel), product));
+                entry.fresh.retain(|(channel, product)| subscribed.has(Some(channel), product));
                 (entry.subscribed.to_message(), "accepted")
             }
             Err(refusal) => (refusal.to_message(), "refused"),
@@ -122,9 +117,7 @@ impl Clients {
 
     /// Whether the client is subscribed to anything.
     pub(crate) fn is_subscribed(&self, client: &Client) -> bool {
-        self.lock()
-            .get(&client.id)
-            .is_some_and(|entry| !entry.subscribed.is_empty())
+        self.lock().get(&client.id).is_some_and(|entry| !entry.subscribed.is_empty())
     }
 
     /// Takes notice of new subscriptions: client, channel, product.
@@ -134,9 +127,7 @@ impl Clients {
             let mut fresh: Vec<_> = entry.fresh.drain().collect();
             fresh.sort_unstable();
             taken.extend(
-                fresh
-                    .into_iter()
-                    .map(|(channel, product)| (Arc::clone(&entry.client), channel, product)),
+                fresh.into_iter().map(|(channel, product)| (Arc::clone(&entry.client), channel, product)),
             );
         }
         taken
@@ -170,10 +161,7 @@ impl Clients {
     }
 
     fn changed(&self, entries: &BTreeMap<u64, Entry>) {
-        let subscribed = entries
-            .values()
-            .filter(|entry| !entry.subscribed.is_empty())
-            .count();
+        let subscribed = entries.values().filter(|entry| !entry.subscribed.is_empty()).count();
         #[allow(clippy::cast_precision_loss, reason = "a gauge of a few hundred clients")]
         gauge!(CLIENTS).set(entries.len() as f64);
         self.audience.send_modify(|audience| {
@@ -209,10 +197,7 @@ impl Client {
         }
         let length = message.len();
         let queued = async {
-            let permit = Arc::clone(&self.bytes)
-                .acquire_many_owned(self.cost(length))
-                .await
-                .ok()?;
+            let permit = Arc::clone(&self.bytes).acquire_many_owned(self.cost(length)).await.ok()?;
             self.queue.send((message, permit)).await.ok()
         };
         let outcome = tokio::select! {

@@ -80,10 +80,7 @@ impl Default for GenerateConfig {
     fn default() -> Self {
         let products = ["BTC-USD", "ETH-USD", "ADA-USD"];
         Self {
-            products: products
-                .into_iter()
-                .filter_map(|name| Product::new(name).ok())
-                .collect(),
+            products: products.into_iter().filter_map(|name| Product::new(name).ok()).collect(),
             rate: Rate::default(),
             seed: 1,
             first_sequence: None,
@@ -150,9 +147,7 @@ impl FromStr for Speed {
         }
         let number = text.strip_suffix('x').unwrap_or(text).parse::<f64>().ok();
         let factor = number.filter(|factor| *factor > 0.0 && *factor <= 1_000_000.0);
-        factor
-            .map(Self::Factor)
-            .ok_or_else(|| InvalidSpeed(text.chars().take(64).collect()))
+        factor.map(Self::Factor).ok_or_else(|| InvalidSpeed(text.chars().take(64).collect()))
     }
 }
 
@@ -163,13 +158,8 @@ impl FromStr for Rate {
         if text == "max" {
             return Ok(Self::Max);
         }
-        let number = text
-            .parse::<u32>()
-            .ok()
-            .filter(|rate| (1..=1_000_000).contains(rate));
-        number
-            .map(Self::PerSecond)
-            .ok_or_else(|| InvalidRate(text.chars().take(64).collect()))
+        let number = text.parse::<u32>().ok().filter(|rate| (1..=1_000_000).contains(rate));
+        number.map(Self::PerSecond).ok_or_else(|| InvalidRate(text.chars().take(64).collect()))
     }
 }
 

@@ -69,18 +69,11 @@ where
         .read_buffer_size(8 * 1024)
         .max_message_size(Some(REQUEST_BYTES_MAX))
         .max_frame_size(Some(REQUEST_BYTES_MAX));
-    let socket = timeout(HANDSHAKE_TIMEOUT, accept_async_with_config(stream, Some(config)))
-        .await
-        .ok()?
-        .ok()?;
+    let socket =
+        timeout(HANDSHAKE_TIMEOUT, accept_async_with_config(stream, Some(config))).await.ok()?.ok()?;
     let (client, queued) = clients.join();
     info!("a client connected");
-    let mut conversation = Conversation {
-        socket,
-        client: &client,
-        clients,
-        queued,
-    };
+    let mut conversation = Conversation { socket, client: &client, clients, queued };
     let farewell = conversation.run(subscribe_timeout, shutdown).await;
     clients.leave(&client);
     info!(why = farewell.as_str(), "a client is gone");
@@ -153,20 +146,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                 return false;
             }
             written = written.saturating_add(1);
-            next = if written < WRITTEN_AT_ONCE_MAX {
-                self.queued.try_recv().ok()
-            } else {
-                None
-            };
+            next = if written < WRITTEN_AT_ONCE_MAX { self.queued.try_recv().ok() } else { None };
         }
         self.socket.flush().await.is_ok()
     }
 
     fn hear(&self, message: &Message) {
         match message {
-            Message::Text(text) => self.clients.request(self.client, Request::parse(text)),
+            Message::Text(text) => self.clients.request(self.client, &Request::parse(text)),
             // The exchange understands text only; empty text is the nearest to what a binary message means to it.
-            Message::Binary(_) => self.clients.request(self.client, Request::parse("")),
+            Message::Binary(_) => self.clients.request(self.client, &Request::parse("")),
             Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
         }
     }
@@ -178,10 +167,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             Farewell::NotSubscribed => CloseCode::Policy,
             Farewell::Shutdown => CloseCode::Away,
         };
-        let frame = CloseFrame {
-            code,
-            reason: Utf8Bytes::from_static(farewell.as_str()),
-        };
+        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(farewell.as_str()) };
         // Whether or not the goodbye arrives, the connection ends here.
         let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
     }

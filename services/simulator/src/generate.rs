@@ -58,13 +58,7 @@ impl Generator {
         let mut market = Market::new(config, UnixNanos::now());
         let opening = market.opening_trades(UnixNanos::now());
         let last_tickers = opening.into_iter().map(|ticker| {
-            (
-                ticker.product.to_string(),
-                LastTicker {
-                    frame: Message::text(ticker.frame),
-                    recorded: false,
-                },
-            )
+            (ticker.product.to_string(), LastTicker { frame: Message::text(ticker.frame), recorded: false })
         });
         Self {
             last_tickers: last_tickers.collect(),
@@ -74,11 +68,7 @@ impl Generator {
             audience: clients.audience(),
             clients,
             truth,
-            patience: if config.rate == Rate::Max {
-                stall_timeout
-            } else {
-                Duration::ZERO
-            },
+            patience: if config.rate == Rate::Max { stall_timeout } else { Duration::ZERO },
             recipients: Vec::new(),
         }
     }
@@ -139,12 +129,13 @@ impl Generator {
     }
 
     async fn trade(&mut self) {
-        let ticker = self.market.trade(UnixNanos::now());
+        let Some(ticker) = self.market.trade(UnixNanos::now()) else {
+            return;
+        };
         let product = ticker.product.clone();
         let text = ticker.frame;
         let frame = Message::text(text.clone());
-        self.clients
-            .recipients(Some("ticker"), Some(product.as_str()), &mut self.recipients);
+        self.clients.recipients(Some("ticker"), Some(product.as_str()), &mut self.recipients);
         let mut queued = false;
         for client in &self.recipients {
             queued |= client.deliver(frame.clone(), self.patience).await;
@@ -154,21 +145,14 @@ impl Generator {
             self.truth.record(&text).await;
         }
         if let Some(last) = self.last_tickers.get_mut(product.as_str()) {
-            *last = LastTicker {
-                frame,
-                recorded: queued,
-            };
+            *last = LastTicker { frame, recorded: queued };
         }
     }
 
     /// Each new subscriber to `ticker` gets the last trade of the product at once, as on the exchange.
     async fn greet(&mut self) {
         for (client, channel, product) in self.clients.take_fresh() {
-            let Some(last) = self
-                .last_tickers
-                .get_mut(&product)
-                .filter(|_| channel == "ticker")
-            else {
+            let Some(last) = self.last_tickers.get_mut(&product).filter(|_| channel == "ticker") else {
                 continue;
             };
             let queued = client.deliver(last.frame.clone(), self.patience).await;
@@ -185,8 +169,6 @@ impl Generator {
         for (product, sequence, trade_id) in self.market.heartbeats() {
             known.advance(&product, Some(sequence), Some(trade_id));
         }
-        known
-            .beat(&self.clients, self.patience, &mut self.recipients)
-            .await;
+        known.beat(&self.clients, self.patience, &mut self.recipients).await;
     }
 }

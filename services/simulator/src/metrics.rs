@@ -20,18 +20,10 @@ pub const ALL: [&str; 6] = [CLIENTS, MESSAGES, BYTES, TICKERS, REQUESTS, DISCONN
 
 /// Registers unit and help of each metric.
 pub fn describe() {
-    describe_gauge!(
-        CLIENTS,
-        Unit::Count,
-        "Clients that are connected to the simulator"
-    );
+    describe_gauge!(CLIENTS, Unit::Count, "Clients that are connected to the simulator");
     describe_counter!(MESSAGES, Unit::Count, "Messages handed to clients");
     describe_counter!(BYTES, Unit::Bytes, "Bytes of the messages handed to clients");
     describe_counter!(TICKERS, Unit::Count, "Tickers sent to at least one client");
     describe_counter!(REQUESTS, Unit::Count, "Requests of clients, by outcome");
-    describe_counter!(
-        DISCONNECTS,
-        Unit::Count,
-        "Clients that the simulator disconnected, by reason"
-    );
+    describe_counter!(DISCONNECTS, Unit::Count, "Clients that the simulator disconnected, by reason");
 }

@@ -59,21 +59,10 @@ impl Line {
         let outline = outline(&bytes).unwrap_or_default();
         let kind = outline.kind.text();
         let (is_ticker, is_subscriptions) = (kind == Some("ticker"), kind == Some("subscriptions"));
-        let time = outline
-            .time
-            .text()
-            .and_then(|time| UnixNanos::parse_rfc3339(time).ok());
+        let time = outline.time.text().and_then(|time| UnixNanos::parse_rfc3339(time).ok());
         let (product, sequence) = (product(&outline), outline.sequence.integer());
         let trade_id = outline.trade_id.integer().or(outline.last_trade_id.integer());
-        Self {
-            product,
-            time,
-            sequence,
-            trade_id,
-            is_ticker,
-            is_subscriptions,
-            message: verbatim(bytes),
-        }
+        Self { product, time, sequence, trade_id, is_ticker, is_subscriptions, message: verbatim(bytes) }
     }
 }
 
@@ -86,11 +75,7 @@ fn verbatim(bytes: Vec<u8>) -> Message {
 }
 
 fn product(outline: &Outline<'_>) -> Option<String> {
-    outline
-        .product_id
-        .text()
-        .filter(|name| Product::new(name).is_ok())
-        .map(str::to_owned)
+    outline.product_id.text().filter(|name| Product::new(name).is_ok()).map(str::to_owned)
 }
 
 /// The lines of a recording, one after the other; blank ones are left out.
@@ -107,11 +92,7 @@ impl Lines {
             line: 0,
             source,
         })?;
-        Ok(Self {
-            path: path.to_owned(),
-            reader,
-            line: 0,
-        })
+        Ok(Self { path: path.to_owned(), reader, line: 0 })
     }
 
     fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, RecordingError> {
@@ -119,28 +100,18 @@ impl Lines {
             self.line = self.line.saturating_add(1);
             let mut bytes = Vec::new();
             // Two more than allowed: the line's end, and one that tells an end from a cut.
-            let limit = u64::try_from(FRAME_BYTES_MAX)
-                .unwrap_or(u64::MAX)
-                .saturating_add(2);
+            let limit = u64::try_from(FRAME_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(2);
             let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut bytes);
-            let unreadable = |source| RecordingError::Unreadable {
-                path: self.path.clone(),
-                line: self.line,
-                source,
-            };
+            let unreadable =
+                |source| RecordingError::Unreadable { path: self.path.clone(), line: self.line, source };
             if read.map_err(unreadable)? == 0 {
                 return Ok(None);
             }
-            let end = bytes
-                .iter()
-                .rposition(|byte| !matches!(byte, b'\r' | b'\n'))
-                .map_or(0, |last| last + 1);
+            let end =
+                bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
             bytes.truncate(end);
             if bytes.len() > FRAME_BYTES_MAX {
-                return Err(RecordingError::LineTooLong {
-                    path: self.path.clone(),
-                    line: self.line,
-                });
+                return Err(RecordingError::LineTooLong { path: self.path.clone(), line: self.line });
             }
             if !bytes.is_empty() {
                 return Ok(Some(bytes));
@@ -176,13 +147,7 @@ pub(crate) fn products(path: &Path) -> Result<BTreeSet<String>, RecordingError> 
     for line in Lines::open(path)? {
         found.extend(line?.product);
     }
-    if found.is_empty() {
-        Err(RecordingError::NoProducts {
-            path: path.to_owned(),
-        })
-    } else {
-        Ok(found)
-    }
+    if found.is_empty() { Err(RecordingError::NoProducts { path: path.to_owned() }) } else { Ok(found) }
 }
 
 #[cfg(test)]

@@ -126,8 +126,7 @@ impl Replay {
         if let Some(product) = &line.product {
             self.last_known.advance(product, line.sequence, line.trade_id);
         }
-        self.clients
-            .recipients(None, line.product.as_deref(), &mut self.recipients);
+        self.clients.recipients(None, line.product.as_deref(), &mut self.recipients);
         let mut queued = false;
         for client in &self.recipients {
             queued |= client.deliver(line.message.clone(), self.patience).await;
@@ -135,9 +134,7 @@ impl Replay {
         self.last_sent = Instant::now();
         if queued && line.is_ticker {
             counter!(TICKERS).increment(1);
-            self.truth
-                .record(line.message.to_text().unwrap_or_default())
-                .await;
+            self.truth.record(line.message.to_text().unwrap_or_default()).await;
         }
     }
 }
@@ -174,11 +171,7 @@ struct Pace {
 
 impl Pace {
     fn new(speed: Speed) -> Self {
-        Self {
-            speed,
-            newest: None,
-            due: None,
-        }
+        Self { speed, newest: None, due: None }
     }
 
     /// When a line with this recorded time is due; `None` is at once.

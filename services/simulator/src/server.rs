@@ -47,19 +47,9 @@ pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Res
     let offer = offer(&config.source).await?;
     let truth = Truth::open(config.truth.as_deref())?;
     let tls = acceptor(&config)?;
-    let clients = Arc::new(Clients::new(
-        offer.clone(),
-        config.queue_messages_max,
-        config.queue_bytes_max,
-    ));
+    let clients = Arc::new(Clients::new(offer.clone(), config.queue_messages_max, config.queue_bytes_max));
     let mut parts = JoinSet::new();
-    parts.spawn(accept(
-        listener,
-        tls,
-        Arc::clone(&clients),
-        config.clone(),
-        ctx.shutdown.clone(),
-    ));
+    parts.spawn(accept(listener, tls, Arc::clone(&clients), config.clone(), ctx.shutdown.clone()));
     let shutdown = ctx.shutdown.clone();
     match config.source {
         Source::Replay(replay) => {
@@ -86,26 +76,18 @@ async fn offer(source: &Source) -> Result<Offer, Error> {
     let (channels, products) = match source {
         Source::Replay(replay) => (CHANNELS.to_vec(), read_products(&replay.path).await?),
         Source::Generate(generate) => {
-            let products: BTreeSet<_> = generate
-                .products
-                .iter()
-                .map(|name| name.as_str().to_owned())
-                .collect();
+            let products: BTreeSet<_> =
+                generate.products.iter().map(|name| name.as_str().to_owned()).collect();
             (vec!["ticker", "heartbeat"], products)
         }
     };
-    if products.is_empty() {
-        Err(Error::NoProducts)
-    } else {
-        Ok(Offer { channels, products })
-    }
+    if products.is_empty() { Err(Error::NoProducts) } else { Ok(Offer { channels, products }) }
 }
 
 async fn read_products(path: &Path) -> Result<BTreeSet<String>, Error> {
     let path = path.to_owned();
-    let read: Result<_, RecordingError> = spawn_blocking(move || recording::products(&path))
-        .await
-        .map_err(Error::Panicked)?;
+    let read: Result<_, RecordingError> =
+        spawn_blocking(move || recording::products(&path)).await.map_err(Error::Panicked)?;
     Ok(read?)
 }
 

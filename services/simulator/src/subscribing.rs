@@ -39,14 +39,8 @@ impl From<&RequestFault> for Refusal {
             RequestFault::UnknownType(_) => "Type has to be either subscribe or unsubscribe",
             RequestFault::NoChannels | RequestFault::TooMany(_) => "Failed to subscribe",
         };
-        let cause = fault
-            .source()
-            .map(|cause| format!(": {cause}"))
-            .unwrap_or_default();
-        Self {
-            message,
-            reason: format!("{fault}{cause}"),
-        }
+        let cause = fault.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+        Self { message, reason: format!("{fault}{cause}") }
     }
 }
 
@@ -99,21 +93,16 @@ impl Subscribed {
     /// Whether `product` is subscribed to on `channel`, or on any channel.
     pub(crate) fn has(&self, channel: Option<&str>, product: &str) -> bool {
         match channel {
-            Some(channel) => self
-                .0
-                .get(channel)
-                .is_some_and(|products| products.contains(product)),
+            Some(channel) => self.0.get(channel).is_some_and(|products| products.contains(product)),
             None => self.0.values().any(|products| products.contains(product)),
         }
     }
 
     pub(crate) fn to_message(&self) -> Message {
-        let channels = self.0.iter().map(|(name, products)| {
-            (
-                name.as_str(),
-                products.iter().map(String::as_str).collect::<Vec<_>>(),
-            )
-        });
+        let channels = self
+            .0
+            .iter()
+            .map(|(name, products)| (name.as_str(), products.iter().map(String::as_str).collect::<Vec<_>>()));
         wire::subscriptions(channels)
     }
 }
@@ -125,21 +114,11 @@ fn check(channel: &ChannelRequest, offer: &Offer, kind: RequestKind) -> Result<(
         let reason = format!("{} is not a valid channel", clipped(&channel.name));
         return Err(Refusal { message, reason });
     }
-    if let Some(product) = channel
-        .products
-        .iter()
-        .find(|product| !offer.products.contains(*product))
-    {
-        return Err(Refusal {
-            message,
-            reason: format!("{} is not a valid product", clipped(product)),
-        });
+    if let Some(product) = channel.products.iter().find(|product| !offer.products.contains(*product)) {
+        return Err(Refusal { message, reason: format!("{} is not a valid product", clipped(product)) });
     }
     if kind == RequestKind::Subscribe && channel.products.is_empty() && channel.name != "status" {
-        return Err(Refusal {
-            message,
-            reason: format!("{} requires product ids", channel.name),
-        });
+        return Err(Refusal { message, reason: format!("{} requires product ids", channel.name) });
     }
     Ok(())
 }
@@ -150,10 +129,7 @@ mod tests {
 
     fn offer() -> Offer {
         let products = ["BTC-USD", "ETH-USD"].map(str::to_owned);
-        Offer {
-            channels: vec!["ticker", "heartbeat", "status"],
-            products: products.into(),
-        }
+        Offer { channels: vec!["ticker", "heartbeat", "status"], products: products.into() }
     }
 
     fn apply(subscribed: &mut Subscribed, text: &str) -> Result<Vec<(String, String)>, Refusal> {
@@ -164,15 +140,9 @@ mod tests {
     fn later_subscriptions_add_and_only_what_is_new_is_fresh() {
         let mut mine = Subscribed::default();
         let text = r#"{"type":"subscribe","product_ids":["BTC-USD"],"channels":["ticker","status"]}"#;
-        assert_eq!(
-            apply(&mut mine, text).unwrap(),
-            [("ticker".into(), "BTC-USD".into())]
-        );
+        assert_eq!(apply(&mut mine, text).unwrap(), [("ticker".into(), "BTC-USD".into())]);
         let text = r#"{"type":"subscribe","product_ids":["BTC-USD","ETH-USD"],"channels":["ticker"]}"#;
-        assert_eq!(
-            apply(&mut mine, text).unwrap(),
-            [("ticker".into(), "ETH-USD".into())]
-        );
+        assert_eq!(apply(&mut mine, text).unwrap(), [("ticker".into(), "ETH-USD".into())]);
         assert!(mine.has(None, "ETH-USD") && mine.has(Some("ticker"), "BTC-USD"));
         assert!(!mine.has(Some("heartbeat"), "BTC-USD"));
     }
@@ -183,17 +153,10 @@ mod tests {
         let text =
             r#"{"type":"subscribe","product_ids":["BTC-USD","ETH-USD"],"channels":["ticker","heartbeat"]}"#;
         apply(&mut mine, text).unwrap();
-        apply(
-            &mut mine,
-            r#"{"type":"unsubscribe","product_ids":["BTC-USD"],"channels":["ticker"]}"#,
-        )
-        .unwrap();
+        apply(&mut mine, r#"{"type":"unsubscribe","product_ids":["BTC-USD"],"channels":["ticker"]}"#)
+            .unwrap();
         assert!(!mine.has(Some("ticker"), "BTC-USD") && mine.has(Some("ticker"), "ETH-USD"));
-        apply(
-            &mut mine,
-            r#"{"type":"unsubscribe","channels":["ticker","heartbeat"]}"#,
-        )
-        .unwrap();
+        apply(&mut mine, r#"{"type":"unsubscribe","channels":["ticker","heartbeat"]}"#).unwrap();
         assert!(mine.is_empty());
     }
 
@@ -209,10 +172,7 @@ mod tests {
                 r#"{"type":"subscribe","product_ids":["BTC-USD","XXX-USD"],"channels":["ticker"]}"#,
                 "XXX-USD is not a valid product",
             ),
-            (
-                r#"{"type":"subscribe","channels":["ticker"]}"#,
-                "ticker requires product ids",
-            ),
+            (r#"{"type":"subscribe","channels":["ticker"]}"#, "ticker requires product ids"),
         ] {
             assert_eq!(apply(&mut mine, text).unwrap_err().reason, reason);
             assert!(mine.is_empty());
@@ -224,12 +184,6 @@ mod tests {
         let fault = Request::parse("{").unwrap_err();
         assert_eq!(Refusal::from(&fault).message, "Malformed JSON");
         let fault = Request::parse(r#"{"type":"ping"}"#).unwrap_err();
-        assert!(
-            Refusal::from(&fault)
-                .to_message()
-                .to_text()
-                .unwrap()
-                .contains("subscribe or unsubscribe")
-        );
+        assert!(Refusal::from(&fault).to_message().to_text().unwrap().contains("subscribe or unsubscribe"));
     }
 }

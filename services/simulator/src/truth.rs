@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
@@ -39,22 +39,13 @@ impl Truth {
     /// Writes nothing when there is no path.
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, Error> {
         let Some(path) = path else {
-            return Ok(Self {
-                frames: None,
-                writer: None,
-            });
+            return Ok(Self { frames: None, writer: None });
         };
-        let file = File::create(path).map_err(|source| Error::Truth {
-            path: path.to_owned(),
-            source,
-        })?;
+        let file = File::create(path).map_err(|source| Error::Truth { path: path.to_owned(), source })?;
         let (frames, waiting) = mpsc::channel(WAITING_MAX);
         let path = path.to_owned();
         let writer = spawn_blocking(move || write(BufWriter::new(file), waiting, &path));
-        Ok(Self {
-            frames: Some(frames),
-            writer: Some(writer),
-        })
+        Ok(Self { frames: Some(frames), writer: Some(writer) })
     }
 
     pub(crate) async fn record(&self, frame: &str) {
@@ -75,7 +66,7 @@ impl Truth {
     }
 }
 
-fn write(mut file: BufWriter<File>, mut waiting: mpsc::Receiver<String>, path: &PathBuf) {
+fn write(mut file: BufWriter<File>, mut waiting: mpsc::Receiver<String>, path: &Path) {
     while let Some(frame) = waiting.blocking_recv() {
         let written = serde_json::to_writer(&mut file, &line(&frame, &parsed(&frame)))
             .map_err(std::io::Error::from)
@@ -118,21 +109,13 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("truth.jsonl");
         let truth = Truth::open(Some(&path)).unwrap();
-        truth
-            .record(r#"{"type":"ticker","product_id":"A-B","sequence":7,"price":"1.50","time":"t"}"#)
-            .await;
+        truth.record(r#"{"type":"ticker","product_id":"A-B","sequence":7,"price":"1.50","time":"t"}"#).await;
         truth.record("{broken").await;
         truth.close().await;
         let text = std::fs::read_to_string(&path).unwrap();
-        let lines: Vec<Value> = text
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .collect();
+        let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines.len(), 2);
-        assert_eq!(
-            (&lines[0]["sequence"], &lines[0]["price"]),
-            (&Value::from(7), &Value::from("1.50"))
-        );
+        assert_eq!((&lines[0]["sequence"], &lines[0]["price"]), (&Value::from(7), &Value::from("1.50")));
         assert_eq!(lines[0]["side"], Value::Null);
         assert_eq!(lines[1]["frame"], "{broken");
     }

@@ -67,20 +67,12 @@ pub(crate) fn text(message: &impl Serialize) -> String {
 }
 
 pub(crate) fn time(at: UnixNanos) -> String {
-    at.to_offset_date_time()
-        .format(TIME)
-        .unwrap_or_else(|_| at.to_string())
+    at.to_offset_date_time().format(TIME).unwrap_or_else(|_| at.to_string())
 }
 
 pub(crate) fn heartbeat(product: &str, sequence: u64, last_trade_id: u64, at: UnixNanos) -> Message {
     let time = time(at);
-    let message = Heartbeat {
-        r#type: "heartbeat",
-        last_trade_id,
-        product_id: product,
-        sequence,
-        time,
-    };
+    let message = Heartbeat { r#type: "heartbeat", last_trade_id, product_id: product, sequence, time };
     Message::text(text(&message))
 }
 
@@ -93,18 +85,11 @@ pub(crate) fn subscriptions<'a>(channels: impl Iterator<Item = (&'a str, Vec<&'a
             account_ids: None,
         })
         .collect();
-    Message::text(text(&Subscriptions {
-        r#type: "subscriptions",
-        channels,
-    }))
+    Message::text(text(&Subscriptions { r#type: "subscriptions", channels }))
 }
 
 pub(crate) fn error(message: &str, reason: &str) -> Message {
-    Message::text(text(&Error {
-        r#type: "error",
-        message,
-        reason,
-    }))
+    Message::text(text(&Error { r#type: "error", message, reason }))
 }
 
 #[cfg(test)]
@@ -115,9 +100,7 @@ mod tests {
     fn writes_what_the_exchange_writes() {
         let at = UnixNanos::parse_rfc3339("2026-07-07T22:58:18Z").unwrap();
         assert_eq!(
-            heartbeat("BTC-USD", 132_235_026_653, 1_052_119_293, at)
-                .to_text()
-                .unwrap(),
+            heartbeat("BTC-USD", 132_235_026_653, 1_052_119_293, at).to_text().unwrap(),
             r#"{"type":"heartbeat","last_trade_id":1052119293,"product_id":"BTC-USD","sequence":132235026653,"time":"2026-07-07T22:58:18.000000Z"}"#
         );
         let channels = [("level2_batch", vec!["BTC-USD"]), ("status", vec![])];
@@ -126,9 +109,7 @@ mod tests {
             r#"{"type":"subscriptions","channels":[{"name":"level2_50","product_ids":["BTC-USD"],"account_ids":null},{"name":"status","product_ids":[],"account_ids":null}]}"#
         );
         assert_eq!(
-            error("Failed to subscribe", "X is not a valid product")
-                .to_text()
-                .unwrap(),
+            error("Failed to subscribe", "X is not a valid product").to_text().unwrap(),
             r#"{"type":"error","message":"Failed to subscribe","reason":"X is not a valid product"}"#
         );
     }

@@ -39,7 +39,13 @@ fn bus_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 }
 
 /// Writes what `shard` brings until shutdown is requested; it goes on after every failure, with backoff.
-pub async fn run(config: Config, shard: Shard, bus: Bus, store: Store, context: RoleContext) -> Result<(), Error> {
+pub async fn run(
+    config: Config,
+    shard: Shard,
+    bus: Bus,
+    store: Store,
+    context: RoleContext,
+) -> Result<(), Error> {
     let latch = context.readiness.latch(&format!("snapshotter-{shard}"));
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
     loop {
@@ -173,12 +179,15 @@ impl<'a> Owner<'a> {
         // A batch that the database refuses is halved until the row that it refuses stands alone.
         let mut parts = vec![(rows, due.as_slice())];
         while let Some((part, snapshots)) = parts.pop() {
-            let Err(error) = self.write(part, snapshots).await? else { continue };
+            let Err(error) = self.write(part, snapshots).await? else {
+                continue;
+            };
             match part {
                 [] => return Err(error.into()),
                 [row] => {
                     let why = ErrorChain(&error).to_string();
-                    let reject = not_stored(row, RejectReason::Unstorable, &why, &self.source(), UnixNanos::now());
+                    let reject =
+                        not_stored(row, RejectReason::Unstorable, &why, &self.source(), UnixNanos::now());
                     self.refuse(reject).await?;
                     parts.push((&[], snapshots));
                 }

@@ -24,14 +24,22 @@ pub(crate) fn groups(deliveries: &[Delivery], ticks_max: usize) -> Vec<&[Deliver
 
 /// The rows of a group, each with the message it came in.
 pub(crate) fn rows(group: &[Delivery]) -> Vec<TickRow<'_>> {
-    let decoded = group.iter().filter_map(|delivery| Some((delivery.stream_sequence, delivery.content.as_ref().ok()?)));
+    let decoded =
+        group.iter().filter_map(|delivery| Some((delivery.stream_sequence, delivery.content.as_ref().ok()?)));
     decoded
-        .flat_map(|(sequence, batch)| batch.ticks.iter().map(move |tick| TickRow { tick, tick_seq: Some(sequence) }))
+        .flat_map(|(sequence, batch)| {
+            batch.ticks.iter().map(move |tick| TickRow { tick, tick_seq: Some(sequence) })
+        })
         .collect()
 }
 
 /// The reject of a message that is no batch.
-pub(crate) fn undecodable(delivery: &Delivery, what: &Undecodable, source: &str, now: UnixNanos) -> RejectedTick {
+pub(crate) fn undecodable(
+    delivery: &Delivery,
+    what: &Undecodable,
+    source: &str,
+    now: UnixNanos,
+) -> RejectedTick {
     RejectedTick {
         instrument: None,
         tick: None,

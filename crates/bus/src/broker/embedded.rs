@@ -70,18 +70,12 @@ struct StreamMissing;
 
 impl Embedded {
     pub(crate) fn new(publish_timeout: Duration) -> Self {
-        Self {
-            streams: RwLock::default(),
-            publish_timeout,
-        }
+        Self { streams: RwLock::default(), publish_timeout }
     }
 
     fn stream(&self, kind: StreamKind, operation: &'static str) -> Result<Arc<Stream>, BrokerError> {
         let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
-        streams
-            .get(&kind)
-            .cloned()
-            .ok_or_else(|| BrokerError::new(operation, kind.label(), StreamMissing))
+        streams.get(&kind).cloned().ok_or_else(|| BrokerError::new(operation, kind.label(), StreamMissing))
     }
 
     pub(crate) fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), ManageError> {
@@ -104,9 +98,7 @@ impl Embedded {
 
     /// Stores a message; waits for room, up to the publish timeout, where the stream refuses when it is full.
     pub(crate) async fn publish(&self, outgoing: &Outgoing) -> Result<Published, PublishFailure> {
-        let stream = self
-            .stream(outgoing.stream, "publish")
-            .map_err(PublishFailure::Unavailable)?;
+        let stream = self.stream(outgoing.stream, "publish").map_err(PublishFailure::Unavailable)?;
         let deadline = Instant::now() + self.publish_timeout;
         loop {
             let room = stream.room.notified();
@@ -146,10 +138,7 @@ impl Embedded {
         let mut state = stream.lock();
         state.expire(Instant::now());
         let sequences = state.last_sequences();
-        Ok(sequences
-            .into_iter()
-            .filter_map(|sequence| state.get(sequence))
-            .collect())
+        Ok(sequences.into_iter().filter_map(|sequence| state.get(sequence)).collect())
     }
 
     pub(crate) fn stream_state(&self, kind: StreamKind) -> Result<StreamState, BrokerError> {

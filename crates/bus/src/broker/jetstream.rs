@@ -1,43 +1,35 @@
 //! The bus on a nats-server with JetStream.
 
-use std::{
-    collections::HashMap,
-    future::ready,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{collections::HashMap, future::ready, sync::Arc, time::Duration};
 
 use async_nats::{
-    HeaderMap,
     connection::State as ConnectionState,
     jetstream::{
         Context, ErrorCode,
-        consumer::pull,
         context::{ConsumerInfoError, ConsumerInfoErrorKind, ContextBuilder, PublishErrorKind},
-        message::{PublishMessage, StreamMessage},
+        message::PublishMessage,
         stream::{LastRawMessageErrorKind, Stream},
     },
 };
 use domain::{BATCH_BYTES_MAX, UnixNanos};
-use futures::{StreamExt as _, TryStreamExt as _};
+use futures::TryStreamExt as _;
 use tokio::{sync::watch, time::timeout};
 
 use super::{Backlog, BrokerError, DurableSpec, Outgoing, PublishFailure, Published, Start, Stored};
 use crate::{
-    Config, ConnectError,
-    headers::Headers,
-    metrics, streams,
+    Config, ConnectError, metrics, streams,
     streams::{StreamKind, StreamState},
 };
 
+mod connection;
 mod manage;
 mod reader;
+mod wire;
 mod work;
 
+use connection::Observer;
 pub(crate) use reader::OrderedReader;
+use wire::{from_stream, to_wire};
 pub(crate) use work::WorkConsumer;
 
 /// How long one attempt to connect may take.
@@ -76,10 +68,7 @@ impl JetStream {
             })
             .connect(url.expose())
             .await
-            .map_err(|source| ConnectError::Unreachable {
-                url: url.clone(),
-                source,
-            })?;
+            .map_err(|source| ConnectError::Unreachable { url: url.clone(), source })?;
         let found = client.server_info().max_payload;
         let needed = BATCH_BYTES_MAX + HEADER_BYTES_MAX;
         if found < needed {
@@ -91,20 +80,10 @@ impl JetStream {
             .max_ack_inflight(PUBLISHES_IN_FLIGHT_MAX)
             .backpressure_on_inflight(true)
             .build(client.clone());
-        context
-            .query_account()
-            .await
-            .map_err(|source| ConnectError::NoJetStream { url, source })?;
-        let names = StreamKind::ALL
-            .into_iter()
-            .map(|kind| (kind, streams::name(config, kind)))
-            .collect();
+        context.query_account().await.map_err(|source| ConnectError::NoJetStream { url, source })?;
+        let names = StreamKind::ALL.into_iter().map(|kind| (kind, streams::name(config, kind))).collect();
         metrics::connected(true);
-        Ok(Self {
-            client,
-            context,
-            names: Arc::new(names),
-        })
+        Ok(Self { client, context, names: Arc::new(names), reconnects })
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -139,17 +118,10 @@ impl JetStream {
         if let Some(expected) = outgoing.expected_last {
             message = message.expected_last_subject_sequence(expected);
         }
-        let acknowledged = async {
-            self.context
-                .send_publish(outgoing.subject.to_string(), message)
-                .await?
-                .await
-        };
+        let acknowledged =
+            async { self.context.send_publish(outgoing.subject.to_string(), message).await?.await };
         match acknowledged.await {
-            Ok(ack) => Ok(Published {
-                sequence: ack.sequence,
-                duplicate: ack.duplicate,
-            }),
+            Ok(ack) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
             Err(error) => Err(self.publish_failure(outgoing.stream, error)),
         }
     }
@@ -210,11 +182,7 @@ impl JetStream {
             };
             let read = read?;
             // What came after the start is not needed, and on a busy stream it would never end.
-            pending = if read.stored.sequence >= last_at_start {
-                0
-            } else {
-                read.pending
-            };
+            pending = if read.stored.sequence >= last_at_start { 0 } else { read.pending };
             newest.insert(Arc::clone(&read.stored.subject), read.stored);
         }
         reader.close().await;
@@ -226,10 +194,7 @@ impl JetStream {
     pub(crate) async fn stream_state(&self, kind: StreamKind) -> Result<StreamState, BrokerError> {
         let operation = "read the state";
         let stream = self.stream(kind, operation).await?;
-        let info = stream
-            .get_info()
-            .await
-            .map_err(|error| self.error(operation, kind, error))?;
+        let info = stream.get_info().await.map_err(|error| self.error(operation, kind, error))?;
         let last_sequence = info.state.last_sequence;
         Ok(StreamState {
             created: UnixNanos::from_offset_date_time(info.created).unwrap_or(UnixNanos::MIN),
@@ -249,10 +214,9 @@ impl JetStream {
         let operation = "read the backlog";
         let stream = self.stream(spec.stream, operation).await?;
         match stream.consumer_info(&spec.name).await {
-            Ok(info) => Ok(Backlog {
-                pending: info.num_pending,
-                unacknowledged: info.num_ack_pending as u64,
-            }),
+            Ok(info) => {
+                Ok(Backlog { pending: info.num_pending, unacknowledged: info.num_ack_pending as u64 })
+            }
             Err(error) if is_consumer_missing(&error) => {
                 let mut pending = 0;
                 for filter in &spec.filters {
@@ -266,10 +230,7 @@ impl JetStream {
                         pending += count as u64;
                     }
                 }
-                Ok(Backlog {
-                    pending,
-                    unacknowledged: 0,
-                })
+                Ok(Backlog { pending, unacknowledged: 0 })
             }
             Err(error) => Err(self.error(operation, spec.stream, error)),
         }
@@ -282,105 +243,4 @@ impl JetStream {
 
 fn is_consumer_missing(error: &ConsumerInfoError) -> bool {
     error.kind() == ConsumerInfoErrorKind::NotFound
-}
-
-/// Watches the connection.
-struct Observer {
-    was_lost: AtomicBool,
-    reconnects: watch::Sender<u64>,
-}
-
-impl Observer {
-    fn new() -> (Self, watch::Receiver<u64>) {
-        let (reconnects, receiver) = watch::channel(0);
-        (
-            Self {
-                was_lost: AtomicBool::new(false),
-                reconnects,
-            },
-            receiver,
-        )
-    }
-
-    fn observe(&self, event: &async_nats::Event) {
-        match event {
-            async_nats::Event::Connected => {
-                metrics::connected(true);
-                if self.was_lost.swap(false, Ordering::Relaxed) {
-                    self.reconnects.send_modify(|count| *count += 1);
-                    tracing::info!("connected to the broker again");
-                }
-            }
-            async_nats::Event::Disconnected => {
-                metrics::connected(false);
-                metrics::disconnected();
-                self.was_lost.store(true, Ordering::Relaxed);
-                tracing::warn!("connection to the broker lost");
-            }
-            event => tracing::warn!(%event, "broker connection"),
-        }
-    }
-}
-
-/// Why the messages of a reader are not complete, so that it has to start anew.
-#[derive(Debug, thiserror::Error)]
-enum Disorder {
-    #[error("the server ended the messages")]
-    Ended,
-    #[error("the connection was lost, and with it what was on its way")]
-    Reconnected,
-    #[error("delivery {found} came, expected: {expected}")]
-    Skipped { expected: u64, found: u64 },
-}
-
-/// The next message of a reader, unless the connection was lost since it began.
-async fn next_message(
-    messages: &mut pull::Stream,
-    reconnects: &mut watch::Receiver<u64>,
-) -> Result<async_nats::jetstream::Message, Box<dyn std::error::Error + Send + Sync>> {
-    tokio::select! {
-        biased;
-        Ok(()) = reconnects.changed() => {
-            // To be seen again by whoever asks again.
-            reconnects.mark_changed();
-            Err(Disorder::Reconnected.into())
-        }
-        next = messages.next() => Ok(next.ok_or(Disorder::Ended)??),
-    }
-}
-
-fn to_wire(headers: &Headers) -> HeaderMap {
-    let mut map = HeaderMap::new();
-    for (name, value) in headers.iter() {
-        map.insert(name, value);
-    }
-    map
-}
-
-fn from_wire(map: Option<&HeaderMap>) -> Headers {
-    let mut headers = Headers::default();
-    for (name, values) in map.into_iter().flat_map(HeaderMap::iter) {
-        if let Some(value) = values.first() {
-            headers.set(name.as_ref(), value.as_str());
-        }
-    }
-    headers
-}
-
-fn from_stream(message: StreamMessage) -> Stored {
-    Stored {
-        subject: message.subject.as_str().into(),
-        sequence: message.sequence,
-        headers: Arc::new(from_wire(Some(&message.headers))),
-        payload: message.payload,
-    }
-}
-
-fn from_delivery(message: async_nats::Message, sequence: u64) -> Stored {
-    Stored {
-        subject: message.subject.as_str().into(),
-        sequence,
-        headers: Arc::new(from_wire(message.headers.as_ref())),
-        payload: message.payload,
-    }
 }

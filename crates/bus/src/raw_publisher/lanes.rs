@@ -47,13 +47,7 @@ struct Acknowledged {
 
 impl Lanes {
     pub(super) fn new(bus: Bus, session: FeedSession) -> Self {
-        Self {
-            bus,
-            session,
-            lanes: HashMap::new(),
-            in_flight: FuturesUnordered::new(),
-            open_ticks: 0,
-        }
+        Self { bus, session, lanes: HashMap::new(), in_flight: FuturesUnordered::new(), open_ticks: 0 }
     }
 
     /// Ends when the channel is closed and everything is acknowledged.
@@ -106,8 +100,8 @@ impl Lanes {
         }
     }
 
-    /// Sends the next batch of a product on its way, with everything that has gathered, up to the limits. So many ticks
-    /// never take more than the 256 KiB that a batch may have: the crate of the wire format asserts it.
+    /// Sends the next batch of a product on its way, with everything that has gathered, up to the limits. So many
+    /// ticks never take more than the 256 KiB that a batch may have: the crate of the wire format asserts it.
     fn depart(&mut self, instrument: Instrument) {
         let Some(lane) = self.lanes.get_mut(&instrument) else {
             return;
@@ -136,11 +130,7 @@ impl Drop for Lanes {
         if self.open_ticks > 0 {
             metrics::raw_abandoned(self.open_ticks);
             let (ticks, session) = (self.open_ticks, &self.session.id);
-            tracing::warn!(
-                ticks,
-                session,
-                "ticks given up before the broker acknowledged them"
-            );
+            tracing::warn!(ticks, session, "ticks given up before the broker acknowledged them");
         }
     }
 }
@@ -155,8 +145,8 @@ fn batch_of(instrument: &Instrument, session: &FeedSession, ticks: &[Buffered]) 
     }
 }
 
-/// The span of a publish continues the trace of the first tick that has one, and links to those of the others. With it
-/// goes the context for the message: where the span itself is not recorded, the trace goes on without it.
+/// The span of a publish continues the trace of the first tick that has one, and links to those of the others. With
+/// it goes the context for the message: where the span itself is not recorded, the trace goes on without it.
 fn span_of(ticks: &[Buffered], subject: &str) -> (tracing::Span, Context) {
     let span = tracing::info_span!("publish raw", subject, ticks = ticks.len());
     let mut continued = Context::new();
@@ -176,11 +166,7 @@ fn span_of(ticks: &[Buffered], subject: &str) -> (tracing::Span, Context) {
         traces.push(trace);
     }
     let own = span.context();
-    let context = if own.span().span_context().is_valid() {
-        own
-    } else {
-        continued
-    };
+    let context = if own.span().span_context().is_valid() { own } else { continued };
     (span, context)
 }
 

@@ -31,29 +31,17 @@ fn the_shard_test_vector_stands_in_the_subjects() {
     let subjects = subjects();
     assert_eq!(subjects.raw(&coinbase("BTC-USD")), "lf.raw.2.coinbase.BTC-USD");
     assert_eq!(subjects.tick(&coinbase("ETH-USD")), "lf.tick.1.coinbase.ETH-USD");
-    assert_eq!(
-        subjects.raw_fill(&coinbase("ADA-USD")),
-        "lf.rawfill.0.coinbase.ADA-USD"
-    );
+    assert_eq!(subjects.raw_fill(&coinbase("ADA-USD")), "lf.rawfill.0.coinbase.ADA-USD");
     assert_eq!(subjects.fill(&coinbase("ADA-USD")), "lf.fill.0.coinbase.ADA-USD");
-    assert_eq!(
-        subjects.snapshot(&coinbase("BTC-USD")),
-        "lf.snapshot.coinbase.BTC-USD"
-    );
+    assert_eq!(subjects.snapshot(&coinbase("BTC-USD")), "lf.snapshot.coinbase.BTC-USD");
 }
 
 #[test]
 fn what_could_break_out_is_escaped() {
     let subjects = subjects();
-    assert_eq!(
-        subjects.snapshot(&coinbase("BTC/USD.x*")),
-        "lf.snapshot.coinbase.BTC=2FUSD=2Ex=2A"
-    );
+    assert_eq!(subjects.snapshot(&coinbase("BTC/USD.x*")), "lf.snapshot.coinbase.BTC=2FUSD=2Ex=2A");
     assert_eq!(subjects.snapshot(&coinbase("_")), "lf.snapshot.coinbase.=5F");
-    assert_eq!(
-        subjects.status(&status("gateway", "host.local")),
-        "lf.status.gateway.host=2Elocal"
-    );
+    assert_eq!(subjects.status(&status("gateway", "host.local")), "lf.status.gateway.host=2Elocal");
 }
 
 #[test]
@@ -94,29 +82,17 @@ fn events_and_statuses_read_back() {
     };
     let subject = subjects.event(&event);
     assert_eq!(subject, "lf.event.feed_state.coinbase.BTC-USD");
-    assert_eq!(
-        subjects.parse(&subject),
-        Some(Parsed::Event("feed_state".into(), coinbase("BTC-USD")))
-    );
+    assert_eq!(subjects.parse(&subject), Some(Parsed::Event("feed_state".into(), coinbase("BTC-USD"))));
     let subject = subjects.status(&status("query", "a.b-1"));
-    assert_eq!(
-        subjects.parse(&subject),
-        Some(Parsed::Status("query".into(), "a.b-1".into()))
-    );
+    assert_eq!(subjects.parse(&subject), Some(Parsed::Status("query".into(), "a.b-1".into())));
 }
 
 #[test]
 fn foreign_subjects_are_not_ours() {
     let subjects = subjects();
-    for foreign in [
-        "",
-        "lf",
-        "lf.",
-        "lf.raw",
-        "lf.raw.x.coinbase.BTC",
-        "xx.raw.1.coinbase.BTC",
-        "lf.raw.1.c.B.D",
-    ] {
+    for foreign in
+        ["", "lf", "lf.", "lf.raw", "lf.raw.x.coinbase.BTC", "xx.raw.1.coinbase.BTC", "lf.raw.1.c.B.D"]
+    {
         assert_eq!(subjects.parse(foreign), None, "{foreign}");
     }
     assert_eq!(subjects.parse("lf.snapshot.coinbase.BTC=Z"), None);

@@ -52,10 +52,7 @@ async fn what_cannot_be_decoded_is_handed_over_with_the_reason() {
     publish(&bus, TickBatch::SCHEMA, Bytes::from_static(b"no protobuf")).await;
     publish(&bus, Snapshot::SCHEMA, Bytes::new()).await;
     let deliveries = reader.fetch(10, SOON).await.unwrap();
-    let reasons: Vec<_> = deliveries
-        .iter()
-        .map(|delivery| delivery.content.as_ref().unwrap_err())
-        .collect();
+    let reasons: Vec<_> = deliveries.iter().map(|delivery| delivery.content.as_ref().unwrap_err()).collect();
     assert!(matches!(*reasons[0].why, UndecodableReason::Payload(_)));
     assert_eq!(reasons[0].raw, Bytes::from_static(b"no protobuf"));
     assert!(
@@ -89,10 +86,7 @@ async fn a_stream_that_was_not_made_is_an_error() {
 async fn a_dropped_publisher_gives_up_what_was_not_acknowledged() {
     // Without streams nothing is acknowledged.
     let bus = Bus::embedded(&Config::default());
-    let session = FeedSession {
-        id: "host-1".into(),
-        started: UnixNanos::new(0),
-    };
+    let session = FeedSession { id: "host-1".into(), started: UnixNanos::new(0) };
     let publisher = bus.raw_publisher(session);
     for sequence in 1..=3 {
         publisher.send(tick(sequence)).await.unwrap();

@@ -6,23 +6,14 @@ use testkit::eventually;
 use crate::fixture::{DEADLINE, Substrate, batch, btc, eth, sequences, shard_of, snapshot};
 
 pub async fn a_subject_that_aged_out_starts_again(substrate: Substrate) {
-    let config = Config {
-        ticks_age_max: Duration::from_secs(1),
-        ..Config::default()
-    };
+    let config = Config { ticks_age_max: Duration::from_secs(1), ..Config::default() };
     let fixture = substrate.start(config).await;
     let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
     publisher.recover().await.unwrap();
     assert_eq!(publisher.publish(&batch(&btc(), [1])).await.unwrap(), 1);
     assert_eq!(publisher.publish(&batch(&btc(), [2])).await.unwrap(), 2);
     eventually(DEADLINE, || async {
-        fixture
-            .bus
-            .stream_state(StreamKind::Ticks)
-            .await
-            .unwrap()
-            .messages
-            == 0
+        fixture.bus.stream_state(StreamKind::Ticks).await.unwrap().messages == 0
     })
     .await;
     assert_eq!(publisher.publish(&batch(&btc(), [3])).await.unwrap(), 3);
@@ -37,27 +28,14 @@ pub async fn a_lost_acknowledgement_is_found(substrate: Substrate) {
     // The same owner that does not know of its own message: as if the acknowledgement had been lost.
     let mut forgetful = fixture.bus.tick_publisher(shard);
     assert_eq!(forgetful.publish(&batch(&btc(), [1])).await.unwrap(), 1);
-    assert_eq!(
-        fixture
-            .bus
-            .stream_state(StreamKind::Ticks)
-            .await
-            .unwrap()
-            .messages,
-        1
-    );
+    assert_eq!(fixture.bus.stream_state(StreamKind::Ticks).await.unwrap().messages, 1);
     assert_eq!(forgetful.publish(&batch(&btc(), [2])).await.unwrap(), 2);
 }
 
 pub async fn an_own_earlier_message_is_no_fence(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
     let shard = shard_of(&fixture.bus, &btc());
-    fixture
-        .bus
-        .tick_publisher(shard)
-        .publish(&batch(&btc(), [1]))
-        .await
-        .unwrap();
+    fixture.bus.tick_publisher(shard).publish(&batch(&btc(), [1])).await.unwrap();
     let mut forgetful = fixture.bus.tick_publisher(shard);
     assert_eq!(forgetful.publish(&batch(&btc(), [2])).await.unwrap(), 2);
 }
@@ -75,22 +53,11 @@ pub async fn who_started_earlier_is_fenced(substrate: Substrate) {
     assert!(!error.is_retryable() && !error.needs_recovery());
     match error {
         PublishError::Fenced { subject, by } => {
-            assert_eq!(
-                (subject.as_str(), by),
-                ("lf.tick.2.coinbase.BTC-USD", *later.owner())
-            );
+            assert_eq!((subject.as_str(), by), ("lf.tick.2.coinbase.BTC-USD", *later.owner()));
         }
         other => panic!("{other}"),
     }
-    assert_eq!(
-        fixture
-            .bus
-            .stream_state(StreamKind::Ticks)
-            .await
-            .unwrap()
-            .messages,
-        2
-    );
+    assert_eq!(fixture.bus.stream_state(StreamKind::Ticks).await.unwrap().messages, 2);
 }
 
 pub async fn who_started_later_takes_over(substrate: Substrate) {
@@ -99,18 +66,10 @@ pub async fn who_started_later_takes_over(substrate: Substrate) {
     let later = fixture.participant().await;
     let mut publisher = later.tick_publisher(shard);
     publisher.recover().await.unwrap();
-    fixture
-        .bus
-        .tick_publisher(shard)
-        .publish(&batch(&btc(), [1, 2]))
-        .await
-        .unwrap();
+    fixture.bus.tick_publisher(shard).publish(&batch(&btc(), [1, 2])).await.unwrap();
     let error = publisher.publish(&batch(&btc(), [1])).await.unwrap_err();
     assert!(error.needs_recovery());
-    assert!(
-        matches!(error, PublishError::TakenOver { from, .. } if from == *fixture.bus.owner()),
-        "{error}"
-    );
+    assert!(matches!(error, PublishError::TakenOver { from, .. } if from == *fixture.bus.owner()), "{error}");
     let recovered = publisher.recover().await.unwrap();
     assert_eq!(recovered.batches.len(), 1);
     assert_eq!(recovered.batches[0].stream_sequence, 1);
@@ -125,22 +84,14 @@ pub async fn a_shard_recovers_what_is_its_own(substrate: Substrate) {
     publisher.publish(&batch(&btc(), [1])).await.unwrap();
     publisher.publish(&batch(&btc(), [2, 3])).await.unwrap();
     publisher.publish_fill(&batch(&btc(), [9])).await.unwrap();
-    fixture
-        .bus
-        .tick_publisher(shard_of(&fixture.bus, &eth()))
-        .publish(&batch(&eth(), [7]))
-        .await
-        .unwrap();
+    fixture.bus.tick_publisher(shard_of(&fixture.bus, &eth())).publish(&batch(&eth(), [7])).await.unwrap();
     fixture.bus.publish_snapshot(&snapshot(&btc(), 1)).await.unwrap();
     fixture.bus.publish_snapshot(&snapshot(&eth(), 1)).await.unwrap();
     let other = fixture.participant().await;
     let mut publisher = other.tick_publisher(shard);
     let recovered = publisher.recover().await.unwrap();
-    let batches: Vec<_> = recovered
-        .batches
-        .iter()
-        .map(|batch| (batch.stream_sequence, sequences(&batch.batch)))
-        .collect();
+    let batches: Vec<_> =
+        recovered.batches.iter().map(|batch| (batch.stream_sequence, sequences(&batch.batch))).collect();
     assert_eq!(batches, [(2, vec![2, 3])], "a backfill is no position");
     assert_eq!(recovered.snapshots, [snapshot(&btc(), 1)]);
     assert_eq!(publisher.publish_fill(&batch(&btc(), [10])).await.unwrap(), 5);

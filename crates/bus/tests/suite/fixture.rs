@@ -28,11 +28,7 @@ impl Substrate {
     /// A fresh broker with all streams.
     pub async fn start(self, config: Config) -> Fixture {
         let fixture = match self {
-            Self::Embedded => Fixture {
-                bus: Bus::embedded(&config),
-                config,
-                server: None,
-            },
+            Self::Embedded => Fixture { bus: Bus::embedded(&config), config, server: None },
             Self::JetStream => Fixture::on(NatsServer::start().await, config).await,
         };
         fixture.bus.ensure_streams().await.unwrap();
@@ -42,15 +38,8 @@ impl Substrate {
 
 impl Fixture {
     pub async fn on(server: NatsServer, config: Config) -> Self {
-        let config = Config {
-            nats: Some(ServerUrl::new(&server.url()).unwrap()),
-            ..config
-        };
-        Self {
-            bus: Bus::connect(&config).await.unwrap(),
-            config,
-            server: Some(server),
-        }
+        let config = Config { nats: Some(ServerUrl::new(&server.url()).unwrap()), ..config };
+        Self { bus: Bus::connect(&config).await.unwrap(), config, server: Some(server) }
     }
 
     /// Another participant, as another process would be.
@@ -62,10 +51,7 @@ impl Fixture {
         match &self.server {
             None => self.bus.join(config),
             Some(_) => {
-                let config = Config {
-                    nats: self.config.nats.clone(),
-                    ..config.clone()
-                };
+                let config = Config { nats: self.config.nats.clone(), ..config.clone() };
                 Bus::connect(&config).await.unwrap()
             }
         }
@@ -85,10 +71,7 @@ pub fn eth() -> Instrument {
 }
 
 pub fn session(id: &str) -> FeedSession {
-    FeedSession {
-        id: id.into(),
-        started: UnixNanos::from_seconds(1_600_000_000).unwrap(),
-    }
+    FeedSession { id: id.into(), started: UnixNanos::from_seconds(1_600_000_000).unwrap() }
 }
 
 pub fn tick(instrument: &Instrument, sequence: u64) -> Tick {
@@ -115,10 +98,7 @@ pub fn tick(instrument: &Instrument, sequence: u64) -> Tick {
 pub fn batch(instrument: &Instrument, sequences: impl IntoIterator<Item = u64>) -> TickBatch {
     TickBatch {
         instrument: instrument.clone(),
-        ticks: sequences
-            .into_iter()
-            .map(|sequence| tick(instrument, sequence))
-            .collect(),
+        ticks: sequences.into_iter().map(|sequence| tick(instrument, sequence)).collect(),
         session: session("test-1"),
         raw_sequence: None,
         normalised_at: None,
@@ -153,11 +133,7 @@ pub async fn fetch(reader: &mut WorkReader, count: usize) -> Vec<Delivery> {
     let mut deliveries = Vec::new();
     while deliveries.len() < count {
         let more = reader.fetch(count - deliveries.len(), DEADLINE).await.unwrap();
-        assert!(
-            !more.is_empty(),
-            "only {} of {count} messages came",
-            deliveries.len()
-        );
+        assert!(!more.is_empty(), "only {} of {count} messages came", deliveries.len());
         deliveries.extend(more);
     }
     deliveries
@@ -165,10 +141,7 @@ pub async fn fetch(reader: &mut WorkReader, count: usize) -> Vec<Delivery> {
 
 /// The sequences of the ticks of all deliveries.
 pub fn delivered(deliveries: &[Delivery]) -> Vec<u64> {
-    deliveries
-        .iter()
-        .flat_map(|delivery| sequences(delivery.content.as_ref().unwrap()))
-        .collect()
+    deliveries.iter().flat_map(|delivery| sequences(delivery.content.as_ref().unwrap())).collect()
 }
 
 pub fn raw_reader(bus: &Bus, instrument: &Instrument) -> WorkReader {

@@ -30,19 +30,13 @@ pub async fn four_followers_see_every_tick(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
     publish(&fixture.bus, 1..=20).await;
     let mut tasks = Vec::new();
-    for from in [
-        FollowFrom::AfterSequence(0),
-        FollowFrom::LastPerSubject,
-        FollowFrom::AfterSequence(20),
-    ] {
+    for from in [FollowFrom::AfterSequence(0), FollowFrom::LastPerSubject, FollowFrom::AfterSequence(20)] {
         let bus = fixture.participant().await;
         tasks.push(tokio::spawn(async move { follow_to(&bus, from, TICKS).await }));
     }
     publish(&fixture.bus, 21..=100).await;
     let late = fixture.participant().await;
-    tasks.push(tokio::spawn(async move {
-        follow_to(&late, FollowFrom::AfterSequence(20), TICKS).await
-    }));
+    tasks.push(tokio::spawn(async move { follow_to(&late, FollowFrom::AfterSequence(20), TICKS).await }));
     publish(&fixture.bus, 101..=TICKS).await;
     for (task, first) in tasks.into_iter().zip([1, 20, 21, 21]) {
         let seen = timeout(DEADLINE, task).await.unwrap().unwrap();
@@ -90,32 +84,17 @@ pub async fn a_late_follower_starts_with_the_last_of_each(substrate: Substrate) 
 }
 
 pub async fn what_is_gone_is_told_with_its_range(substrate: Substrate) {
-    let config = Config {
-        ticks_size_max_bytes: Some(100_000),
-        ..Config::default()
-    };
+    let config = Config { ticks_size_max_bytes: Some(100_000), ..Config::default() };
     let fixture = substrate.start(config).await;
     let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
     for start in 0..10 {
-        publisher
-            .publish(&batch(&btc(), start * 500 + 1..=start * 500 + 500))
-            .await
-            .unwrap();
+        publisher.publish(&batch(&btc(), start * 500 + 1..=start * 500 + 500)).await.unwrap();
     }
-    let first = fixture
-        .bus
-        .stream_state(StreamKind::Ticks)
-        .await
-        .unwrap()
-        .first_sequence;
+    let first = fixture.bus.stream_state(StreamKind::Ticks).await.unwrap().first_sequence;
     assert!((3..=10).contains(&first), "{first}");
     let mut follower = fixture.bus.follow_ticks(FollowFrom::AfterSequence(1));
     match follower.next().await.unwrap_err() {
-        FollowError::Gone {
-            stream,
-            first: from,
-            last,
-        } => {
+        FollowError::Gone { stream, first: from, last } => {
             assert_eq!((stream.as_str(), from, last), ("LF_TICKS", 2, first - 1));
         }
         other => panic!("{other}"),
@@ -142,13 +121,6 @@ pub async fn an_empty_stream_is_at_its_end(substrate: Substrate) {
     assert_eq!(catch_up(&mut follower).await, [(1, vec![1])]);
     // A sequence from a stream that is no more.
     let mut stale = fixture.bus.follow_ticks(FollowFrom::AfterSequence(77));
-    assert!(matches!(
-        stale.next().await.unwrap_err(),
-        FollowError::Restarted {
-            known: 77,
-            last: 1,
-            ..
-        }
-    ));
+    assert!(matches!(stale.next().await.unwrap_err(), FollowError::Restarted { known: 77, last: 1, .. }));
     assert_eq!(catch_up(&mut stale).await, [(1, vec![1])]);
 }

@@ -55,7 +55,10 @@ on_each_substrate! {
     work:
         a_dead_owners_messages_come_first,
         a_late_redelivery_restores_the_order,
+        a_rival_causes_no_disorder,
+        a_cancelled_fetch_loses_nothing,
         acknowledged_work_leaves_the_queue,
+        history_is_read_on_from_the_acknowledged,
         an_empty_queue_ends_with_the_wait,
         lag_is_told;
     follow:

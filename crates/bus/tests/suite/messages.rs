@@ -8,22 +8,12 @@ use crate::fixture::{Substrate, batch, btc, eth, sequences, shard_of, snapshot, 
 pub async fn snapshots_replace_one_another(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
     for sequence in 1..=3 {
-        fixture
-            .bus
-            .publish_snapshot(&snapshot(&btc(), sequence))
-            .await
-            .unwrap();
+        fixture.bus.publish_snapshot(&snapshot(&btc(), sequence)).await.unwrap();
     }
     fixture.bus.publish_snapshot(&snapshot(&eth(), 9)).await.unwrap();
     let other = fixture.participant().await;
-    assert_eq!(
-        other.last_snapshots().await.unwrap(),
-        [snapshot(&btc(), 3), snapshot(&eth(), 9)]
-    );
-    assert_eq!(
-        other.stream_state(StreamKind::Snapshots).await.unwrap().messages,
-        2
-    );
+    assert_eq!(other.last_snapshots().await.unwrap(), [snapshot(&btc(), 3), snapshot(&eth(), 9)]);
+    assert_eq!(other.stream_state(StreamKind::Snapshots).await.unwrap().messages, 2);
 }
 
 pub async fn statuses_replace_one_another(substrate: Substrate) {
@@ -48,17 +38,10 @@ pub async fn statuses_replace_one_another(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
     assert_eq!(fixture.bus.statuses().await.unwrap(), []);
     for ticks in 1..=3 {
-        fixture
-            .bus
-            .publish_status(&status("host.one", ticks))
-            .await
-            .unwrap();
+        fixture.bus.publish_status(&status("host.one", ticks)).await.unwrap();
     }
     fixture.bus.publish_status(&status("host.two", 9)).await.unwrap();
-    assert_eq!(
-        fixture.bus.statuses().await.unwrap(),
-        [status("host.one", 3), status("host.two", 9)]
-    );
+    assert_eq!(fixture.bus.statuses().await.unwrap(), [status("host.one", 3), status("host.two", 9)]);
 }
 
 pub async fn events_are_stored_once(substrate: Substrate) {
@@ -66,21 +49,12 @@ pub async fn events_are_stored_once(substrate: Substrate) {
         instrument: btc(),
         time: UnixNanos::from_seconds(1_600_000_000).unwrap(),
         source: "normalizer-2".into(),
-        kind: EventKind::Overrun {
-            stream: "LF_TICKS".into(),
-            first_sequence: first,
-            last_sequence: 20,
-        },
+        kind: EventKind::Overrun { stream: "LF_TICKS".into(), first_sequence: first, last_sequence: 20 },
     };
     let fixture = substrate.start(Config::default()).await;
     fixture.bus.publish_event(&event(1)).await.unwrap();
     fixture.bus.publish_event(&event(1)).await.unwrap();
-    fixture
-        .participant()
-        .await
-        .publish_event(&event(1))
-        .await
-        .unwrap();
+    fixture.participant().await.publish_event(&event(1)).await.unwrap();
     fixture.bus.publish_event(&event(2)).await.unwrap();
     let mut follower = fixture.bus.follow_events(FollowFrom::AfterSequence(0));
     let one = follower.next().await.unwrap();
@@ -101,16 +75,8 @@ pub async fn rejects_are_stored_once(substrate: Substrate) {
         identity: identity.into(),
     };
     let fixture = substrate.start(Config::default()).await;
-    fixture
-        .bus
-        .publish_reject(&reject(Some(btc()), "7/0"))
-        .await
-        .unwrap();
-    fixture
-        .bus
-        .publish_reject(&reject(Some(btc()), "7/0"))
-        .await
-        .unwrap();
+    fixture.bus.publish_reject(&reject(Some(btc()), "7/0")).await.unwrap();
+    fixture.bus.publish_reject(&reject(Some(btc()), "7/0")).await.unwrap();
     fixture.bus.publish_reject(&reject(None, "7/1")).await.unwrap();
     let mut follower = fixture.bus.follow_rejects(FollowFrom::AfterSequence(0));
     assert_eq!(follower.next().await.unwrap().content, reject(Some(btc()), "7/0"));
@@ -124,17 +90,12 @@ pub async fn the_newest_batches_are_found(substrate: Substrate) {
     for instrument in [btc(), eth()] {
         let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &instrument));
         for sequence in 1..=3 {
-            publisher
-                .publish(&batch(&instrument, [sequence * 10, sequence * 10 + 1]))
-                .await
-                .unwrap();
+            publisher.publish(&batch(&instrument, [sequence * 10, sequence * 10 + 1])).await.unwrap();
         }
         publisher.publish_fill(&batch(&instrument, [999])).await.unwrap();
     }
     let batches = fixture.participant().await.last_batches().await.unwrap();
-    let found: Vec<_> = batches
-        .iter()
-        .map(|(at, batch)| (*at, batch.instrument.clone(), sequences(batch)))
-        .collect();
+    let found: Vec<_> =
+        batches.iter().map(|(at, batch)| (*at, batch.instrument.clone(), sequences(batch))).collect();
     assert_eq!(found, [(3, btc(), vec![30, 31]), (7, eth(), vec![30, 31])]);
 }

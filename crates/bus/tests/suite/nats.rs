@@ -40,35 +40,17 @@ async fn a_stream_of_another_kind_is_a_conflict_that_names_both() {
     };
     foreign(&fixture).await.create_stream(stream).await.unwrap();
     let error = fixture.bus.ensure_streams().await.unwrap_err();
-    assert!(
-        matches!(
-            &error,
-            ManageError::Conflict {
-                setting: "retention",
-                ..
-            }
-        ),
-        "{error}"
-    );
+    assert!(matches!(&error, ManageError::Conflict { setting: "retention", .. }), "{error}");
     let text = error.to_string();
-    assert!(
-        text.contains("Interest") && text.contains("Limits") && text.contains("LF_SNAPSHOTS"),
-        "{text}"
-    );
+    assert!(text.contains("Interest") && text.contains("Limits") && text.contains("LF_SNAPSHOTS"), "{text}");
 }
 
 #[tokio::test]
 async fn a_server_that_is_not_there_is_told_at_once() {
     let mut server = NatsServer::start().await;
-    let config = Config {
-        nats: Some(ServerUrl::new(&server.url()).unwrap()),
-        ..Config::default()
-    };
+    let config = Config { nats: Some(ServerUrl::new(&server.url()).unwrap()), ..Config::default() };
     server.stop().await;
-    let error = timeout(DEADLINE, Bus::connect(&config))
-        .await
-        .unwrap()
-        .unwrap_err();
+    let error = timeout(DEADLINE, Bus::connect(&config)).await.unwrap().unwrap_err();
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error}");
     assert!(error.to_string().contains(&server.url()));
     let none = Bus::connect(&Config::default()).await.unwrap_err();
@@ -78,23 +60,14 @@ async fn a_server_that_is_not_there_is_told_at_once() {
 #[tokio::test]
 async fn a_server_that_takes_only_small_messages_is_refused() {
     let server = NatsServer::start_with("max_payload: 65536").await;
-    let config = Config {
-        nats: Some(ServerUrl::new(&server.url()).unwrap()),
-        ..Config::default()
-    };
+    let config = Config { nats: Some(ServerUrl::new(&server.url()).unwrap()), ..Config::default() };
     let error = Bus::connect(&config).await.unwrap_err();
-    assert!(
-        matches!(error, ConnectError::PayloadLimit { found: 65536, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, ConnectError::PayloadLimit { found: 65536, .. }), "{error}");
 }
 
 #[tokio::test]
 async fn nothing_is_lost_or_doubled_while_the_server_is_away() {
-    let config = Config {
-        publish_timeout: Duration::from_secs(1),
-        ..Config::default()
-    };
+    let config = Config { publish_timeout: Duration::from_secs(1), ..Config::default() };
     let mut fixture = Substrate::JetStream.start(config).await;
     let shard = shard_of(&fixture.bus, &btc());
     let raw = fixture.bus.raw_publisher(session("host-1"));
@@ -166,17 +139,7 @@ async fn a_server_that_forgot_everything_is_noticed() {
             Ok(followed) => panic!("{followed:?}"),
         }
     };
-    assert!(
-        matches!(
-            restarted,
-            FollowError::Restarted {
-                known: 3,
-                last: 1,
-                ..
-            }
-        ),
-        "{restarted}"
-    );
+    assert!(matches!(restarted, FollowError::Restarted { known: 3, last: 1, .. }), "{restarted}");
     assert_eq!(sequences(&follower.next().await.unwrap().content), [4]);
 }
 
@@ -185,30 +148,14 @@ async fn what_cannot_be_decoded_is_handed_over_with_the_reason() {
     let fixture = Substrate::JetStream.start(Config::default()).await;
     let foreign = foreign(&fixture).await;
     let subject = fixture.bus.subjects().raw(&btc());
-    foreign
-        .publish(subject.clone(), "no protobuf".into())
-        .await
-        .unwrap()
-        .await
-        .unwrap();
+    foreign.publish(subject.clone(), "no protobuf".into()).await.unwrap().await.unwrap();
     let mut headers = async_nats::HeaderMap::new();
     headers.insert("lf-schema", "ledgerflux.v9.TickBatch");
-    foreign
-        .publish_with_headers(subject.clone(), headers, "x".into())
-        .await
-        .unwrap()
-        .await
-        .unwrap();
+    foreign.publish_with_headers(subject.clone(), headers, "x".into()).await.unwrap().await.unwrap();
     let mut reader = raw_reader(&fixture.bus, &btc());
     let deliveries = fetch(&mut reader, 2).await;
-    let faults: Vec<_> = deliveries
-        .iter()
-        .map(|delivery| delivery.content.as_ref().unwrap_err())
-        .collect();
-    assert_eq!(
-        (faults[0].stream_sequence, faults[0].subject.as_str()),
-        (1, subject.as_str())
-    );
+    let faults: Vec<_> = deliveries.iter().map(|delivery| delivery.content.as_ref().unwrap_err()).collect();
+    assert_eq!((faults[0].stream_sequence, faults[0].subject.as_str()), (1, subject.as_str()));
     assert_eq!(&faults[0].raw[..], b"no protobuf");
     assert!(matches!(*faults[0].why, UndecodableReason::Payload(_)));
     assert!(matches!(&*faults[1].why, UndecodableReason::Schema { found, .. } if found.contains("v9")));

@@ -47,10 +47,7 @@ async fn fill_up(bus: &Bus) -> usize {
     let mut stored = 0;
     for ticks in [200, 1] {
         loop {
-            match bus
-                .publish_raw_fill(&batch(&eth(), 1..=ticks), &stored.to_string())
-                .await
-            {
+            match bus.publish_raw_fill(&batch(&eth(), 1..=ticks), &stored.to_string()).await {
                 Ok(()) => stored += 1,
                 Err(PublishError::Full { .. }) => break,
                 Err(error) => panic!("{error}"),
@@ -111,10 +108,7 @@ pub async fn a_full_buffer_makes_the_caller_wait(substrate: Substrate) {
     let filled = fill_up(&fixture.bus).await;
     let publisher = fixture.bus.raw_publisher(session("host-1"));
     for sequence in 1..=5 {
-        timeout(DEADLINE, publisher.send(tick(&btc(), sequence)))
-            .await
-            .unwrap()
-            .unwrap();
+        timeout(DEADLINE, publisher.send(tick(&btc(), sequence))).await.unwrap().unwrap();
     }
     let mut sixth = Box::pin(publisher.send(tick(&btc(), 6)));
     assert!(
@@ -151,20 +145,10 @@ pub async fn subjects_lead_to_the_shard_of_the_test_vector(substrate: Substrate)
         (3, None),
     ] {
         let shard = fixture.bus.shards().shard(shard).unwrap();
-        let deliveries = fixture
-            .bus
-            .work(Work::Raw, shard)
-            .fetch(10, Duration::from_millis(300))
-            .await
-            .unwrap();
-        let subjects: Vec<&str> = deliveries
-            .iter()
-            .map(|delivery| delivery.subject.as_str())
-            .collect();
+        let deliveries =
+            fixture.bus.work(Work::Raw, shard).fetch(10, Duration::from_millis(300)).await.unwrap();
+        let subjects: Vec<&str> = deliveries.iter().map(|delivery| delivery.subject.as_str()).collect();
         assert_eq!(subjects, subject.into_iter().collect::<Vec<_>>());
     }
-    assert_eq!(
-        fixture.bus.stream_state(StreamKind::Raw).await.unwrap().messages,
-        3
-    );
+    assert_eq!(fixture.bus.stream_state(StreamKind::Raw).await.unwrap().messages, 3);
 }

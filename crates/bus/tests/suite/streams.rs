@@ -14,27 +14,15 @@ pub async fn streams_are_made_once(substrate: Substrate) {
     assert_eq!(other.raw_stream_created().await.unwrap(), created);
     for kind in StreamKind::ALL {
         let state = other.stream_state(kind).await.unwrap();
-        assert_eq!(
-            (state.messages, state.first_sequence, state.last_sequence),
-            (0, 1, 0),
-            "{kind:?}"
-        );
+        assert_eq!((state.messages, state.first_sequence, state.last_sequence), (0, 1, 0), "{kind:?}");
     }
     assert_eq!(other.stream_name(StreamKind::Ticks), "LF_TICKS");
 }
 
 pub async fn another_shard_count_is_refused(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
-    let config = Config {
-        shards: ShardCount::new(8).unwrap(),
-        ..Config::default()
-    };
-    let error = fixture
-        .participant_with(&config)
-        .await
-        .ensure_streams()
-        .await
-        .unwrap_err();
+    let config = Config { shards: ShardCount::new(8).unwrap(), ..Config::default() };
+    let error = fixture.participant_with(&config).await.ensure_streams().await.unwrap_err();
     assert!(!error.is_retryable());
     let text = error.to_string();
     assert!(
@@ -46,16 +34,8 @@ pub async fn another_shard_count_is_refused(substrate: Substrate) {
 
 pub async fn limits_are_updated(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
-    let config = Config {
-        ticks_size_max_bytes: Some(10_000_000),
-        ..Config::default()
-    };
-    fixture
-        .participant_with(&config)
-        .await
-        .ensure_streams()
-        .await
-        .unwrap();
+    let config = Config { ticks_size_max_bytes: Some(10_000_000), ..Config::default() };
+    fixture.participant_with(&config).await.ensure_streams().await.unwrap();
     let state = fixture.bus.stream_state(StreamKind::Ticks).await.unwrap();
     assert_eq!(state.size_bytes_max, 10_000_000);
 }

@@ -3,10 +3,7 @@ use crate::{Instrument, TickFlags};
 use proptest::prelude::*;
 
 fn session(id: &str) -> FeedSession {
-    FeedSession {
-        id: id.into(),
-        started: UnixNanos::new(0),
-    }
+    FeedSession { id: id.into(), started: UnixNanos::new(0) }
 }
 
 fn tick(sequence: u64, seconds: i64) -> Tick {
@@ -29,14 +26,8 @@ fn tick(sequence: u64, seconds: i64) -> Tick {
 fn tells_new_from_seen_from_late() {
     let mut tracker = ProductTracker::default();
     let one = session("a-1");
-    assert_eq!(
-        tracker.observe(&tick(10, 0), &one),
-        Verdict::Next(Position { run: 0, sequence: 10 })
-    );
-    assert_eq!(
-        tracker.observe(&tick(40, 1), &one),
-        Verdict::Next(Position { run: 0, sequence: 40 })
-    );
+    assert_eq!(tracker.observe(&tick(10, 0), &one), Verdict::Next(Position { run: 0, sequence: 10 }));
+    assert_eq!(tracker.observe(&tick(40, 1), &one), Verdict::Next(Position { run: 0, sequence: 40 }));
     assert_eq!(tracker.observe(&tick(40, 1), &one), Verdict::Duplicate);
     assert_eq!(tracker.observe(&tick(10, 0), &one), Verdict::Duplicate);
     assert_eq!(tracker.observe(&tick(20, 1), &one), Verdict::Late);
@@ -47,29 +38,12 @@ fn a_sequence_that_restarts_does_not_silence_the_product() {
     let mut tracker = ProductTracker::default();
     tracker.observe(&tick(1000, 0), &session("a-1"));
     let two = session("a-2");
-    assert_eq!(
-        tracker.observe(&tick(5, 5), &two),
-        Verdict::Late,
-        "5 s newer is not more than 5 s newer"
-    );
-    let previous = Position {
-        run: 0,
-        sequence: 1000,
-    };
+    assert_eq!(tracker.observe(&tick(5, 5), &two), Verdict::Late, "5 s newer is not more than 5 s newer");
+    let previous = Position { run: 0, sequence: 1000 };
     let first = Position { run: 1, sequence: 6 };
-    assert_eq!(
-        tracker.observe(&tick(6, 6), &two),
-        Verdict::NewRun { previous, first }
-    );
-    assert_eq!(
-        tracker.observe(&tick(7, 6), &two),
-        Verdict::Next(Position { run: 1, sequence: 7 })
-    );
-    assert_eq!(
-        tracker.observe(&tick(6, 20), &two),
-        Verdict::Duplicate,
-        "same session: never a new run"
-    );
+    assert_eq!(tracker.observe(&tick(6, 6), &two), Verdict::NewRun { previous, first });
+    assert_eq!(tracker.observe(&tick(7, 6), &two), Verdict::Next(Position { run: 1, sequence: 7 }));
+    assert_eq!(tracker.observe(&tick(6, 20), &two), Verdict::Duplicate, "same session: never a new run");
 }
 
 #[test]
@@ -79,29 +53,20 @@ fn a_repeated_old_range_is_no_new_run() {
         tracker.observe(&tick(sequence, sequence as i64), &session("a-1"));
     }
     for sequence in [10, 20, 30] {
-        assert_eq!(
-            tracker.observe(&tick(sequence, sequence as i64), &session("a-2")),
-            Verdict::Duplicate
-        );
+        assert_eq!(tracker.observe(&tick(sequence, sequence as i64), &session("a-2")), Verdict::Duplicate);
     }
 }
 
 #[test]
 fn after_recovery_everything_up_to_the_position_was_seen() {
     let at = UnixNanos::from_seconds(1_600_000_000).unwrap();
-    let position = Position {
-        run: 3,
-        sequence: 100,
-    };
+    let position = Position { run: 3, sequence: 100 };
     let mut tracker = ProductTracker::recovered(position, at, Some(&session("a-1")));
     assert_eq!(tracker.position(), Some(position));
     assert_eq!(tracker.observe(&tick(99, 0), &session("a-1")), Verdict::Duplicate);
     assert_eq!(
         tracker.observe(&tick(101, 0), &session("a-1")),
-        Verdict::Next(Position {
-            run: 3,
-            sequence: 101
-        })
+        Verdict::Next(Position { run: 3, sequence: 101 })
     );
 }
 

@@ -9,24 +9,10 @@ fn tick() -> Tick {
         sequence: Some(7),
         event_time: time,
         receive_time: time,
-        last_trade: Some(Trade {
-            price: Decimal::ONE,
-            size: Decimal::ONE,
-            side: None,
-            trade_id: Some(1),
-        }),
-        best_bid: Some(Quote {
-            price: Decimal::ONE,
-            size: None,
-        }),
-        best_ask: Some(Quote {
-            price: Decimal::TWO,
-            size: Some(Decimal::ZERO),
-        }),
-        day: Some(DayStats {
-            volume_24h: Some(Decimal::ZERO),
-            ..DayStats::default()
-        }),
+        last_trade: Some(Trade { price: Decimal::ONE, size: Decimal::ONE, side: None, trade_id: Some(1) }),
+        best_bid: Some(Quote { price: Decimal::ONE, size: None }),
+        best_ask: Some(Quote { price: Decimal::TWO, size: Some(Decimal::ZERO) }),
+        day: Some(DayStats { volume_24h: Some(Decimal::ZERO), ..DayStats::default() }),
         flags: TickFlags::default(),
     }
 }
@@ -47,29 +33,15 @@ fn a_sound_tick_passes() {
 #[test]
 fn a_locked_book_is_legal_and_flagged() {
     let mut locked = tick();
-    locked.best_ask = Some(Quote {
-        price: Decimal::new(100, 2),
-        size: None,
-    });
+    locked.best_ask = Some(Quote { price: Decimal::new(100, 2), size: None });
     assert_eq!(validate(&mut locked), Ok(()));
     assert!(locked.flags.locked_book);
 }
 
 #[test]
 fn a_crossed_book_is_not() {
-    let crossed = fault(|tick| {
-        tick.best_bid = Some(Quote {
-            price: Decimal::TEN,
-            size: None,
-        })
-    });
-    assert_eq!(
-        crossed,
-        Fault::CrossedBook {
-            bid: Decimal::TEN,
-            ask: Decimal::TWO
-        }
-    );
+    let crossed = fault(|tick| tick.best_bid = Some(Quote { price: Decimal::TEN, size: None }));
+    assert_eq!(crossed, Fault::CrossedBook { bid: Decimal::TEN, ask: Decimal::TWO });
     assert_eq!(crossed.reason(), RejectReason::CrossedBook);
 }
 
@@ -100,10 +72,7 @@ fn a_backfilled_trade_needs_no_sequence() {
 
 #[test]
 fn prices_and_sizes_are_positive() {
-    let zero = Some(Quote {
-        price: Decimal::ZERO,
-        size: None,
-    });
+    let zero = Some(Quote { price: Decimal::ZERO, size: None });
     for wrong in [
         fault(|tick| tick.last_trade.as_mut().unwrap().price = Decimal::ZERO),
         fault(|tick| tick.last_trade.as_mut().unwrap().size = -Decimal::ONE),
@@ -126,10 +95,7 @@ fn times_are_plausible() {
         validate(&mut tick)
     };
     assert_eq!(future(FUTURE_TOLERANCE), Ok(()));
-    assert!(matches!(
-        future(FUTURE_TOLERANCE + Duration::from_nanos(1)),
-        Err(Fault::InTheFuture { .. })
-    ));
+    assert!(matches!(future(FUTURE_TOLERANCE + Duration::from_nanos(1)), Err(Fault::InTheFuture { .. })));
     let mut old = tick();
     old.event_time = EARLIEST_EVENT_TIME;
     assert_eq!(validate(&mut old), Ok(()), "an old event time is no fault");

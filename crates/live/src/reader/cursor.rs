@@ -59,7 +59,9 @@ impl Pace {
     }
 
     fn take(&mut self, now: Instant) -> Result<(), Stop> {
-        let Some(bucket) = &mut self.bucket else { return Ok(()) };
+        let Some(bucket) = &mut self.bucket else {
+            return Ok(());
+        };
         bucket.try_take(now).map_err(|wait| {
             self.throttled = true;
             Stop::NoToken(wait)
@@ -167,7 +169,9 @@ impl Cursor {
         max: usize,
         deliveries: &mut Vec<Delivery>,
     ) -> Result<Option<Stop>, FellBehind> {
-        let Some(market) = self.market.and_then(|at| state.market(at)) else { return Ok(None) };
+        let Some(market) = self.market.and_then(|at| state.market(at)) else {
+            return Ok(None);
+        };
         if market.holes != self.holes {
             self.cross_hole(market, pace, deliveries)?;
             deliveries.extend(self.read_snapshot(state, wall));
@@ -204,7 +208,8 @@ impl Cursor {
         if pace.policy == Policy::Lossless {
             return Err(self.fell_behind());
         }
-        deliveries.push(Delivery::Event(Event::Missed { instrument: self.instrument.clone(), after: self.given }));
+        deliveries
+            .push(Delivery::Event(Event::Missed { instrument: self.instrument.clone(), after: self.given }));
         // What was missed may have said what the next tick leaves out: only the full state makes up for it.
         self.snapshot_due = true;
         Ok(())

@@ -62,8 +62,7 @@ struct World {
 
 impl World {
     fn new(policy: Policy, ring: usize) -> Self {
-        let state =
-            LiveState::new(Config { ring_ticks_max: ring.try_into().unwrap(), ..Config::default() });
+        let state = LiveState::new(Config { ring_ticks_max: ring.try_into().unwrap(), ..Config::default() });
         let mut reader = Reader::new(&state, policy);
         reader.add_all(&state, Start::Now);
         Self {

@@ -198,7 +198,11 @@ fn a_sequence_that_is_still_here_is_started_from() {
     let error = add(&mut reader, 9).unwrap_err();
     assert_eq!(
         error,
-        AddError::TooOld { instrument: instrument("A"), from: 9, oldest: Some(Position { run: 0, sequence: 10 }) }
+        AddError::TooOld {
+            instrument: instrument("A"),
+            from: 9,
+            oldest: Some(Position { run: 0, sequence: 10 })
+        }
     );
     assert_eq!(reader.products(), 0);
     add(&mut reader, 20).unwrap();

@@ -24,7 +24,10 @@ fn the_last_value_moves_by_position_only() {
     let mut state = state();
     assert!(state.snapshot(&instrument("BTC-USD")).is_none());
     assert_eq!(state.apply(1, batch("BTC-USD", [5, 6])).accepted, 2);
-    assert_eq!(state.apply(2, batch("BTC-USD", [4, 6, 7])), Applied { accepted: 1, old: 2, ..Applied::default() });
+    assert_eq!(
+        state.apply(2, batch("BTC-USD", [4, 6, 7])),
+        Applied { accepted: 1, old: 2, ..Applied::default() }
+    );
     let snapshot = state.snapshot(&instrument("BTC-USD")).unwrap();
     assert_eq!(snapshot.position, position(0, 7));
     assert_eq!(snapshot.state.last_trade.as_ref().unwrap().0.price, Decimal::from(7));
@@ -57,7 +60,10 @@ fn starts_from_a_snapshot_and_the_last_batch() {
     let mut state = state();
     assert!(state.apply_snapshot(snapshot_at(6)));
     assert!(!state.apply_snapshot(snapshot_at(6)));
-    assert_eq!(state.apply(1, batch("BTC-USD", [5, 6, 7])), Applied { accepted: 1, old: 2, ..Applied::default() });
+    assert_eq!(
+        state.apply(1, batch("BTC-USD", [5, 6, 7])),
+        Applied { accepted: 1, old: 2, ..Applied::default() }
+    );
     assert_eq!(state.snapshot(&instrument("BTC-USD")).unwrap().position, position(0, 7));
     assert_eq!(state.market(0).unwrap().holes, 0);
 }
@@ -67,7 +73,8 @@ fn a_refill_that_moves_a_product_leaves_a_hole() {
     let mut state = state();
     state.apply(1, batch("BTC-USD", [5, 6]));
     state.apply(2, batch("ETH-USD", [5, 6]));
-    let applied = state.refill(vec![snapshot_at(20)], vec![(30, batch("BTC-USD", [20, 21])), (2, batch("ETH-USD", [5, 6]))]);
+    let applied = state
+        .refill(vec![snapshot_at(20)], vec![(30, batch("BTC-USD", [20, 21])), (2, batch("ETH-USD", [5, 6]))]);
     assert_eq!((applied.accepted, applied.old), (1, 3));
     let market = state.market(state.find(&instrument("BTC-USD")).unwrap()).unwrap();
     assert_eq!((market.holes, market.ring.first(), market.ring.end()), (1, 2, 3));

@@ -16,12 +16,7 @@ pub(super) fn read(path: &Path) -> Result<BTreeMap<String, Entry>, ConfigProblem
     let origin = Origin::File(path.to_owned());
     let table = parse(path).map_err(|why| {
         let kind = ProblemKind::BadFile { why };
-        ConfigProblems::one(Problem {
-            key: String::new(),
-            value: None,
-            origin: origin.clone(),
-            kind,
-        })
+        ConfigProblems::one(Problem { key: String::new(), value: None, origin: origin.clone(), kind })
     })?;
     let mut entries = BTreeMap::new();
     flatten(table, "", &origin, &mut entries);
@@ -47,43 +42,22 @@ fn parse(path: &Path) -> Result<Map<String, Value>, String> {
 /// The parser's message on one line, without the lines of the file that it repeats: there may be a secret in them.
 fn without_excerpt(message: &str) -> String {
     let is_excerpt = |line: &&str| {
-        line.trim_start_matches(|letter: char| letter.is_ascii_digit())
-            .trim_start()
-            .starts_with('|')
+        line.trim_start_matches(|letter: char| letter.is_ascii_digit()).trim_start().starts_with('|')
     };
-    message
-        .lines()
-        .filter(|line| !is_excerpt(&line.trim_start()))
-        .collect::<Vec<_>>()
-        .join(": ")
+    message.lines().filter(|line| !is_excerpt(&line.trim_start())).collect::<Vec<_>>().join(": ")
 }
 
 /// Turns nested tables into full keys. Lists are values: a later source replaces them as a whole.
 fn flatten(table: Map<String, Value>, prefix: &str, origin: &Origin, entries: &mut BTreeMap<String, Entry>) {
     for (name, value) in table {
         // A name with a dot in it is not a path: it stays one name, which nobody will know.
-        let name = if name.is_empty() || name.contains('.') {
-            format!("\"{name}\"")
-        } else {
-            name
-        };
-        let key = if prefix.is_empty() {
-            name
-        } else {
-            format!("{prefix}.{name}")
-        };
+        let name = if name.is_empty() || name.contains('.') { format!("\"{name}\"") } else { name };
+        let key = if prefix.is_empty() { name } else { format!("{prefix}.{name}") };
         match value.kind {
             ValueKind::Table(inner) if !inner.is_empty() => flatten(inner, &key, origin, entries),
             kind => {
                 if let Some(raw) = raw(kind) {
-                    set(
-                        entries,
-                        key,
-                        Entry {
-                            raw,
-                            origin: origin.clone(),
-                        },
-                    );
+                    set(entries, key, Entry { raw, origin: origin.clone() });
                 }
             }
         }

@@ -18,16 +18,9 @@ pub(super) fn print(asked: &BTreeMap<String, Effective>) -> String {
         if !section.is_empty() {
             let _ = writeln!(text, "{}[{section}]", if text.is_empty() { "" } else { "\n" });
         }
-        let lines: Vec<(String, &Origin)> = keys
-            .iter()
-            .map(|(name, effective)| (line(name, effective), &effective.origin))
-            .collect();
-        let width = lines
-            .iter()
-            .map(|(line, _)| line.chars().count())
-            .max()
-            .unwrap_or(0)
-            .min(60);
+        let lines: Vec<(String, &Origin)> =
+            keys.iter().map(|(name, effective)| (line(name, effective), &effective.origin)).collect();
+        let width = lines.iter().map(|(line, _)| line.chars().count()).max().unwrap_or(0).min(60);
         for (line, origin) in lines {
             let _ = writeln!(text, "{line:width$}  # {origin}");
         }

@@ -14,17 +14,11 @@ impl ConfigProblems {
         // Two sections may read one key; its problem is told once.
         problems.sort_by(|a, b| (&a.key, &a.origin, a.to_string()).cmp(&(&b.key, &b.origin, b.to_string())));
         problems.dedup();
-        if problems.is_empty() {
-            Ok(())
-        } else {
-            Err(ConfigProblems { problems })
-        }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigProblems { problems }) }
     }
 
     pub(super) fn one(problem: Problem) -> ConfigProblems {
-        ConfigProblems {
-            problems: vec![problem],
-        }
+        ConfigProblems { problems: vec![problem] }
     }
 
     /// The problems, ordered by key.
@@ -39,9 +33,7 @@ impl fmt::Display for ConfigProblems {
             [problem] => write!(formatter, "bad configuration: {problem}"),
             problems => {
                 write!(formatter, "bad configuration, {} problems:", problems.len())?;
-                problems
-                    .iter()
-                    .try_for_each(|problem| write!(formatter, "\n  {problem}"))
+                problems.iter().try_for_each(|problem| write!(formatter, "\n  {problem}"))
             }
         }
     }
@@ -101,16 +93,12 @@ impl fmt::Display for Problem {
         match &self.kind {
             ProblemKind::NotAllowed { allowed, detail } => {
                 write!(formatter, "({}): must be {allowed}", self.origin)?;
-                detail
-                    .iter()
-                    .try_for_each(|detail| write!(formatter, " ({detail})"))
+                detail.iter().try_for_each(|detail| write!(formatter, " ({detail})"))
             }
             ProblemKind::Conflict { rule } => write!(formatter, "({}): {rule}", self.origin),
             ProblemKind::UnknownKey { suggestion } => {
                 write!(formatter, "({}): unknown key", self.origin)?;
-                suggestion
-                    .iter()
-                    .try_for_each(|key| write!(formatter, ", did you mean {key}?"))
+                suggestion.iter().try_for_each(|key| write!(formatter, ", did you mean {key}?"))
             }
             ProblemKind::BadFile { why } => write!(formatter, "{}: {why}", self.origin),
         }

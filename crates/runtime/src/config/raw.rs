@@ -49,9 +49,7 @@ impl fmt::Display for Raw {
 
 /// A TOML basic string. JSON's escapes are a subset of TOML's, except that TOML wants DEL escaped too.
 fn quoted(text: &str) -> String {
-    serde_json::Value::from(text)
-        .to_string()
-        .replace('\u{7f}', "\\u007f")
+    serde_json::Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 /// A value and where it came from.
@@ -64,10 +62,7 @@ pub(super) struct Entry {
 impl Entry {
     /// A value of the environment or the command line, where everything is text.
     pub(super) fn text(value: String, origin: Origin) -> Entry {
-        Entry {
-            raw: Raw::Text(value),
-            origin,
-        }
+        Entry { raw: Raw::Text(value), origin }
     }
 
     /// The value that a text of this entry was read as, which only sources without types may give as a text. The error

@@ -32,19 +32,12 @@ enum Found<T> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(sources: &'a mut Sources, section: &str) -> Reader<'a> {
-        Reader {
-            sources,
-            section: section.to_owned(),
-        }
+        Reader { sources, section: section.to_owned() }
     }
 
     /// Some text, not empty unless the default is.
     pub fn text(&mut self, key: &str, default: &str) -> String {
-        let allowed = if default.is_empty() {
-            "text"
-        } else {
-            "text that is not empty"
-        };
+        let allowed = if default.is_empty() { "text" } else { "text that is not empty" };
         let found = self.find(key, allowed, |entry| match &entry.raw {
             Raw::Text(text) if default.is_empty() || !text.trim().is_empty() => Ok(text.clone()),
             _ => Err(None),
@@ -70,11 +63,7 @@ impl<'a> Reader<'a> {
                 .filter(|item| !item.is_empty())
                 .map(str::to_owned)
                 .collect()),
-            Raw::List(items) => items
-                .iter()
-                .map(item_text)
-                .collect::<Option<Vec<_>>>()
-                .ok_or(None),
+            Raw::List(items) => items.iter().map(item_text).collect::<Option<Vec<_>>>().ok_or(None),
             _ => Err(None),
         });
         let default = default.iter().map(|item| (*item).to_owned()).collect();
@@ -119,9 +108,7 @@ impl<'a> Reader<'a> {
 
     /// An address to listen on, such as `127.0.0.1:9100` or `[::]:9100`; port 0 takes a free port.
     pub fn address(&mut self, key: &str, default: SocketAddr) -> SocketAddr {
-        let found = self.find_text(key, ADDRESS_ALLOWED, |text| {
-            text.parse::<SocketAddr>().map_err(|_| None)
-        });
+        let found = self.find_text(key, ADDRESS_ALLOWED, |text| text.parse::<SocketAddr>().map_err(|_| None));
         self.settle(key, found, default, |address| Raw::Text(address.to_string()))
     }
 
@@ -150,12 +137,7 @@ impl<'a> Reader<'a> {
         parse: impl FnOnce(&str) -> Result<T, E>,
     ) -> Option<T> {
         let built_in = Entry::text(default.to_owned(), Origin::Default);
-        let entry = self
-            .sources
-            .entries
-            .get(&self.full_key(key))
-            .cloned()
-            .unwrap_or(built_in);
+        let entry = self.sources.entries.get(&self.full_key(key)).cloned().unwrap_or(built_in);
         let result = scalar_text(&entry)
             .and_then(|text| parse(&text).map_err(|error| Some(error.to_string())))
             .map_err(|detail| self.not_allowed(key, &entry.raw, entry.origin.clone(), allowed, detail));
@@ -175,8 +157,7 @@ impl<'a> Reader<'a> {
             let value = parse(&text).map_err(|error| Some(error.to_string()))?;
             Ok((value, entry.raw.clone()))
         });
-        self.settle_optional(key, found, |(_, raw): &(T, Raw)| raw.clone())
-            .map(|(value, _)| value)
+        self.settle_optional(key, found, |(_, raw): &(T, Raw)| raw.clone()).map(|(value, _)| value)
     }
 
     /// A password, token or key, or nothing. Neither problems nor `config print` show it.
@@ -185,22 +166,16 @@ impl<'a> Reader<'a> {
         let entry = self.sources.entries.get(&full_key).cloned();
         let (value, origin) = match entry {
             None => (None, Origin::Default),
-            Some(Entry {
-                raw: Raw::Text(text),
-                origin,
-            }) if !text.is_empty() => (Some(Secret::new(text)), origin),
+            Some(Entry { raw: Raw::Text(text), origin }) if !text.is_empty() => {
+                (Some(Secret::new(text)), origin)
+            }
             Some(Entry { origin, .. }) => {
                 let mask = Raw::Text(MASK.to_owned());
                 self.not_allowed(key, &mask, origin, "text that is not empty", None);
                 (None, Origin::Default)
             }
         };
-        self.record(
-            key,
-            value.as_ref().map(|_| Raw::Text(MASK.to_owned())),
-            origin,
-            true,
-        );
+        self.record(key, value.as_ref().map(|_| Raw::Text(MASK.to_owned())), origin, true);
         value
     }
 
@@ -209,17 +184,11 @@ impl<'a> Reader<'a> {
     pub fn conflict(&mut self, key: &str, rule: impl Into<String>) {
         let full_key = self.full_key(key);
         let asked = self.sources.asked.get(&full_key);
-        let value = asked
-            .and_then(|effective| effective.value.as_ref())
-            .map(|value| shown(value).to_string());
+        let value =
+            asked.and_then(|effective| effective.value.as_ref()).map(|value| shown(value).to_string());
         let origin = asked.map_or(Origin::Default, |effective| effective.origin.clone());
         let kind = ProblemKind::Conflict { rule: rule.into() };
-        self.sources.problems.push(Problem {
-            key: full_key,
-            value,
-            origin,
-            kind,
-        });
+        self.sources.problems.push(Problem { key: full_key, value, origin, kind });
     }
 
     /// Whether any source sets `key`. It does not make the key known.
@@ -244,18 +213,11 @@ impl<'a> Reader<'a> {
         let start = humantime::format_duration(*allowed.start());
         let words = match *allowed.end() {
             Duration::MAX => format!("a duration of at least {start}, such as \"30s\""),
-            end => format!(
-                "a duration from {start} to {}, such as \"30s\"",
-                humantime::format_duration(end)
-            ),
+            end => format!("a duration from {start} to {}, such as \"30s\"", humantime::format_duration(end)),
         };
         self.find_text(key, &words, |text| {
             let value = humantime::parse_duration(text).map_err(|error| Some(error.to_string()))?;
-            if allowed.contains(&value) {
-                Ok(value)
-            } else {
-                Err(None)
-            }
+            if allowed.contains(&value) { Ok(value) } else { Err(None) }
         })
     }
 
@@ -310,14 +272,7 @@ impl<'a> Reader<'a> {
 
     fn record(&mut self, key: &str, value: Option<Raw>, origin: Origin, secret: bool) {
         let full_key = self.full_key(key);
-        self.sources.asked.insert(
-            full_key,
-            Effective {
-                value,
-                origin,
-                secret,
-            },
-        );
+        self.sources.asked.insert(full_key, Effective { value, origin, secret });
     }
 
     fn not_allowed(&mut self, key: &str, value: &Raw, origin: Origin, allowed: &str, detail: Option<String>) {
@@ -327,17 +282,9 @@ impl<'a> Reader<'a> {
             None => value,
         };
         let detail = detail.filter(|text| !text.is_empty()).map(|text| redact(&text));
-        let kind = ProblemKind::NotAllowed {
-            allowed: allowed.to_owned(),
-            detail,
-        };
+        let kind = ProblemKind::NotAllowed { allowed: allowed.to_owned(), detail };
         let key = self.full_key(key);
-        self.sources.problems.push(Problem {
-            key,
-            value: Some(value),
-            origin,
-            kind,
-        });
+        self.sources.problems.push(Problem { key, value: Some(value), origin, kind });
     }
 
     fn full_key(&self, key: &str) -> String {
@@ -353,9 +300,7 @@ fn scalar_text(entry: &Entry) -> Result<String, Option<String>> {
 
 /// An item of a file's list: text that is not empty, or another scalar as its text.
 fn item_text(item: &Raw) -> Option<String> {
-    item.scalar_text()
-        .map(|text| text.trim().to_owned())
-        .filter(|text| !text.is_empty())
+    item.scalar_text().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
 fn integer_raw(value: &u64) -> Raw {

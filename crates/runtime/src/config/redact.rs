@@ -63,10 +63,7 @@ mod tests {
             ),
             ("nats://a:s3cret@h1,nats://b:s3cret@h2", "nats://a:***@h2"),
             ("sqlite://path?mode=rwc", "sqlite://path?mode=rwc"),
-            (
-                "host=db password=s3cret dbname=x",
-                "host=db password=*** dbname=x",
-            ),
+            ("host=db password=s3cret dbname=x", "host=db password=*** dbname=x"),
         ] {
             assert_eq!(redact(text), shown);
         }

@@ -3,10 +3,7 @@ use std::time::Duration;
 use super::*;
 
 fn environment(variables: &[(&str, &str)]) -> Vec<(String, String)> {
-    variables
-        .iter()
-        .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
-        .collect()
+    variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
 }
 
 fn sources(file: &str, variables: &[(&str, &str)], flags: Vec<Flag>) -> Sources {
@@ -29,9 +26,7 @@ fn kinds(sources: &Sources) -> Vec<(String, Origin, ProblemKind)> {
 }
 
 fn unknown(suggestion: &str) -> ProblemKind {
-    ProblemKind::UnknownKey {
-        suggestion: Some(suggestion.to_owned()),
-    }
+    ProblemKind::UnknownKey { suggestion: Some(suggestion.to_owned()) }
 }
 
 #[test]
@@ -84,14 +79,8 @@ fn a_file_that_cannot_be_used_is_one_problem() {
         write("d.toml", b"a = \"\xff\""),
         write("e.toml", "# x\n".repeat(300_000).as_bytes()),
         write("f.toml", b"[bus]\nshards = 1\nshards = 2"),
-        write(
-            "g.toml",
-            format!("a = {}1{}", "[".repeat(10_000), "]".repeat(10_000)).as_bytes(),
-        ),
-        write(
-            "h.json",
-            format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000)).as_bytes(),
-        ),
+        write("g.toml", format!("a = {}1{}", "[".repeat(10_000), "]".repeat(10_000)).as_bytes()),
+        write("h.json", format!("{}1{}", "[".repeat(10_000), "]".repeat(10_000)).as_bytes()),
     ] {
         let problems = Sources::load(Some(path.clone()), [], Vec::new()).unwrap_err();
         let problem = problems.iter().next().unwrap();
@@ -114,14 +103,8 @@ fn environment_and_flags_have_no_types() {
     assert_eq!(reader.list("products", &[]), ["BTC-USD", "ETH-USD"]);
     assert!(reader.flag("replay", false));
     let day = Duration::from_secs(86_400);
-    assert_eq!(
-        reader.duration("pause", Duration::ZERO, Duration::ZERO..=day),
-        Duration::from_secs(90)
-    );
-    assert_eq!(
-        reader.address("listen", "127.0.0.1:0".parse().unwrap()),
-        "[::1]:80".parse().unwrap()
-    );
+    assert_eq!(reader.duration("pause", Duration::ZERO, Duration::ZERO..=day), Duration::from_secs(90));
+    assert_eq!(reader.address("listen", "127.0.0.1:0".parse().unwrap()), "[::1]:80".parse().unwrap());
     assert_eq!(reader.text("empty", "default"), "default");
     sources.finish().unwrap();
 }
@@ -133,10 +116,7 @@ fn every_unset_key_reads_as_its_default() {
     assert!(!reader.is_set("a"));
     assert_eq!(reader.optional_text("a"), None);
     assert_eq!(reader.optional_integer("b", 0..=9), None);
-    assert_eq!(
-        reader.optional_duration("c", Duration::ZERO..=Duration::MAX),
-        None
-    );
+    assert_eq!(reader.optional_duration("c", Duration::ZERO..=Duration::MAX), None);
     assert_eq!(reader.optional_address("d"), None);
     assert_eq!(reader.optional_path("e"), None);
     assert_eq!(reader.secret("f"), None);
@@ -150,10 +130,7 @@ fn every_unset_key_reads_as_its_default() {
 #[test]
 fn one_run_finds_every_problem_and_a_bad_value_reads_as_the_default() {
     let file = "[bus]\nshards = 0\nnats = 4\n[feed]\nproducts = \"BTC-USD\"\npause = 30\nquick = \"yes\"";
-    let variables = [
-        ("LEDGERFLUX_OPS__LISTEN", "localhost:80"),
-        ("LEDGERFLUX_FEED__PAUS", "1s"),
-    ];
+    let variables = [("LEDGERFLUX_OPS__LISTEN", "localhost:80"), ("LEDGERFLUX_FEED__PAUS", "1s")];
     let mut sources = sources(file, &variables, vec![Flag::new("feed.speed", "fast", "--speed")]);
     assert_eq!(shards(&mut sources), 4);
     sources.read("bus", |reader| assert_eq!(reader.text("nats", "x"), "x"));
@@ -163,9 +140,7 @@ fn one_run_finds_every_problem_and_a_bad_value_reads_as_the_default() {
         assert!(!reader.flag("quick", false));
         assert_eq!(reader.parsed("speed", "1", "a number", str::parse::<u8>), None);
     });
-    sources.read("ops", |reader| {
-        reader.address("listen", "127.0.0.1:1".parse().unwrap())
-    });
+    sources.read("ops", |reader| reader.address("listen", "127.0.0.1:1".parse().unwrap()));
     let keys: Vec<String> = kinds(&sources).into_iter().map(|(key, _, _)| key).collect();
     let expected = [
         "bus.nats",
@@ -183,21 +158,12 @@ fn one_run_finds_every_problem_and_a_bad_value_reads_as_the_default() {
 #[test]
 fn an_unknown_key_comes_with_the_key_that_was_meant() {
     let file = "[bus]\nshard = 4\n[feed]\nnats = \"x\"\n[buss]\n";
-    let variables = [
-        ("LEDGERFLUX_BUS_SHARDS", "4"),
-        ("LEDGERFLUX_GATEWAY_PORT", "tcp://10.0.0.1:80"),
-    ];
-    let mut sources = sources(
-        file,
-        &variables,
-        vec![Flag::new("elsewhere.entirely", "1", "--odd")],
-    );
+    let variables = [("LEDGERFLUX_BUS_SHARDS", "4"), ("LEDGERFLUX_GATEWAY_PORT", "tcp://10.0.0.1:80")];
+    let mut sources = sources(file, &variables, vec![Flag::new("elsewhere.entirely", "1", "--odd")]);
     shards(&mut sources);
     sources.read("bus", |reader| reader.optional_text("nats"));
-    let found: Vec<(String, ProblemKind)> = kinds(&sources)
-        .into_iter()
-        .map(|(key, _, kind)| (key, kind))
-        .collect();
+    let found: Vec<(String, ProblemKind)> =
+        kinds(&sources).into_iter().map(|(key, _, kind)| (key, kind)).collect();
     let none = ProblemKind::UnknownKey { suggestion: None };
     let expected = [
         ("bus.shard", unknown("bus.shards")),
@@ -232,15 +198,10 @@ fn print_shows_values_with_their_sources_reads_back_and_keeps_secrets() {
             reader.optional_text("creds_file");
             reader.secret("password").map(|secret| secret.reveal().to_owned())
         });
-        sources.read("feed", |reader| {
-            reader.list("products", &["BTC-USD", "odd \"\u{7f}\u{1}\\"])
-        });
+        sources.read("feed", |reader| reader.list("products", &["BTC-USD", "odd \"\u{7f}\u{1}\\"]));
         shards(sources)
     };
-    let variables = [
-        ("LEDGERFLUX_BUS__PASSWORD", "s3cret"),
-        ("LEDGERFLUX_BUS__NATS", "nats://a:s3cret@h:1"),
-    ];
+    let variables = [("LEDGERFLUX_BUS__PASSWORD", "s3cret"), ("LEDGERFLUX_BUS__NATS", "nats://a:s3cret@h:1")];
     let mut first = sources("", &variables, vec![Flag::new("bus.shards", "7", "--shards")]);
     assert_eq!(read(&mut first), 7);
     let printed = first.print();
@@ -263,9 +224,7 @@ fn print_shows_values_with_their_sources_reads_back_and_keeps_secrets() {
     assert_eq!(read(&mut second), 7);
     second.finish().unwrap();
     let values = |text: &str| -> Vec<String> {
-        text.lines()
-            .map(|line| line.split("  # ").next().unwrap().trim().to_owned())
-            .collect()
+        text.lines().map(|line| line.split("  # ").next().unwrap().trim().to_owned()).collect()
     };
     assert_eq!(values(&second.print()), values(&printed));
 }

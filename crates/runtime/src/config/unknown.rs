@@ -19,14 +19,8 @@ pub(super) fn unknown_keys(
         .map(|(key, entry)| unknown(key.clone(), entry.origin.clone(), suggestion(key, asked)));
     // `LEDGERFLUX_BUS_SHARDS` sets nothing, but whoever wrote it surely meant `LEDGERFLUX_BUS__SHARDS`.
     let in_variables = other_variables.iter().filter_map(|name| {
-        let key = asked
-            .keys()
-            .find(|key| variable_of_key(key).replace("__", "_") == *name)?;
-        Some(unknown(
-            key.clone(),
-            Origin::Environment(name.clone()),
-            Some(variable_of_key(key)),
-        ))
+        let key = asked.keys().find(|key| variable_of_key(key).replace("__", "_") == *name)?;
+        Some(unknown(key.clone(), Origin::Environment(name.clone()), Some(variable_of_key(key))))
     });
     in_entries.chain(in_variables).collect()
 }
@@ -37,19 +31,11 @@ fn is_known(key: &str, entry: &Entry, asked: &BTreeMap<String, Effective>) -> bo
 
 fn has_keys_below(key: &str, asked: &BTreeMap<String, Effective>) -> bool {
     let prefix = format!("{key}.");
-    asked
-        .range(prefix.clone()..)
-        .next()
-        .is_some_and(|(next, _)| next.starts_with(&prefix))
+    asked.range(prefix.clone()..).next().is_some_and(|(next, _)| next.starts_with(&prefix))
 }
 
 fn unknown(key: String, origin: Origin, suggestion: Option<String>) -> Problem {
-    Problem {
-        key,
-        value: None,
-        origin,
-        kind: ProblemKind::UnknownKey { suggestion },
-    }
+    Problem { key, value: None, origin, kind: ProblemKind::UnknownKey { suggestion } }
 }
 
 /// The known key that looks most like `key`: a few letters off, the beginning of it, or the
@@ -72,8 +58,5 @@ fn suggestion(key: &str, asked: &BTreeMap<String, Effective>) -> Option<String> 
         return Some(known.clone());
     }
     let name = key.rsplit('.').next().unwrap_or(key);
-    asked
-        .keys()
-        .find(|known| known.rsplit('.').next() == Some(name))
-        .cloned()
+    asked.keys().find(|known| known.rsplit('.').next() == Some(name)).cloned()
 }

@@ -17,11 +17,7 @@ impl Backoff {
     /// Ceilings from `min` to `max`; a `max` below `min` counts as `min`.
     pub fn new(min: Duration, max: Duration) -> Backoff {
         let min = min.max(CEILING_MIN);
-        Backoff {
-            min,
-            max: max.max(min),
-            ceiling: min,
-        }
+        Backoff { min, max: max.max(min), ceiling: min }
     }
 
     /// The delay before the next attempt.

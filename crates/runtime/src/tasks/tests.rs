@@ -32,11 +32,7 @@ async fn a_panic_is_a_failure() {
     let shutdown = Shutdown::new();
     let mut tasks = TaskSet::new(shutdown.clone());
     tasks.spawn("writer", OnFailure::StopProcess, async {
-        if true {
-            panic!("index {}", 7)
-        } else {
-            Ok::<(), DiskFull>(())
-        }
+        if true { panic!("index {}", 7) } else { Ok::<(), DiskFull>(()) }
     });
     shutdown.requested().await;
     let failures = tasks.join(SECOND).await.unwrap_err();
@@ -76,9 +72,7 @@ async fn a_restarting_task_runs_until_it_succeeds() {
 async fn a_shutdown_ends_the_wait_for_a_restart() {
     let shutdown = Shutdown::new();
     let mut tasks = TaskSet::new(shutdown.clone());
-    tasks.spawn_restarting("feed", Backoff::new(SECOND * 60, SECOND * 60), || async {
-        Err(DiskFull)
-    });
+    tasks.spawn_restarting("feed", Backoff::new(SECOND * 60, SECOND * 60), || async { Err(DiskFull) });
     tokio::task::yield_now().await;
     shutdown.request();
     tasks.join(SECOND).await.unwrap();

@@ -15,19 +15,8 @@ pub const SECONDS_BUCKETS: [f64; 17] = [
 ];
 
 /// Upper bounds of all other histograms: sizes in bytes and counts per batch.
-const SIZE_BUCKETS: [f64; 11] = [
-    1.0,
-    4.0,
-    16.0,
-    64.0,
-    256.0,
-    1024.0,
-    4096.0,
-    16384.0,
-    65536.0,
-    262_144.0,
-    1_048_576.0,
-];
+const SIZE_BUCKETS: [f64; 11] =
+    [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0, 65536.0, 262_144.0, 1_048_576.0];
 
 /// How often histograms are condensed and the process looks at itself.
 const UPKEEP_PERIOD: Duration = Duration::from_secs(5);
@@ -49,9 +38,7 @@ pub(super) fn install() -> Result<(), TelemetryError> {
         .build_recorder();
     let handle = recorder.handle();
     metrics::set_global_recorder(recorder).map_err(|_| TelemetryError::RecorderInstalled)?;
-    HANDLE
-        .set(handle)
-        .map_err(|_| TelemetryError::RecorderInstalled)?;
+    HANDLE.set(handle).map_err(|_| TelemetryError::RecorderInstalled)?;
     describe();
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     metrics::gauge!(PROCESS_START_TIME_SECONDS).set(seconds_since_1970());
@@ -64,10 +51,7 @@ pub(super) fn install() -> Result<(), TelemetryError> {
     reason = "the start of the process is read once, and this crate knows no domain"
 )]
 fn seconds_since_1970() -> f64 {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs_f64()
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 
 /// Without it histograms would keep every value until somebody renders them.

@@ -25,11 +25,7 @@ pub(super) struct NoEndpoint;
 pub(super) fn endpoint(text: &str) -> Result<String, NoEndpoint> {
     let uri: axum::http::Uri = text.parse().map_err(|_| NoEndpoint)?;
     let is_endpoint = uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty());
-    if is_endpoint {
-        Ok(text.to_owned())
-    } else {
-        Err(NoEndpoint)
-    }
+    if is_endpoint { Ok(text.to_owned()) } else { Err(NoEndpoint) }
 }
 
 /// Exports to the collector if one is configured. Without one nothing is recorded, but spans still have a context, so
@@ -46,20 +42,12 @@ pub(super) fn provider(
         .build();
     let builder = SdkTracerProvider::builder().with_resource(resource);
     let Some(endpoint) = &config.otlp_endpoint else {
-        return Ok(builder
-            .with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff)))
-            .build());
+        return Ok(builder.with_sampler(Sampler::ParentBased(Box::new(Sampler::AlwaysOff))).build());
     };
-    let exporter = SpanExporter::builder()
-        .with_tonic()
-        .with_endpoint(endpoint)
-        .with_timeout(EXPORT_TIMEOUT)
-        .build()?;
+    let exporter =
+        SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build()?;
     let root = Sampler::TraceIdRatioBased(config.trace_sample_ratio);
-    Ok(builder
-        .with_sampler(Sampler::ParentBased(Box::new(root)))
-        .with_batch_exporter(exporter)
-        .build())
+    Ok(builder.with_sampler(Sampler::ParentBased(Box::new(root))).with_batch_exporter(exporter).build())
 }
 
 /// Turns spans of level INFO and above into traces, whatever the filter of the log is.

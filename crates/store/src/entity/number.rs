@@ -23,9 +23,7 @@ impl TryGetable for Number {
             return Decimal::try_get_by(row, column).map(Self);
         }
         let text = String::try_get_by(row, column)?;
-        parse_number(&text)
-            .map(Self)
-            .map_err(|error| TryGetError::DbErr(DbErr::Type(error.to_string())))
+        parse_number(&text).map(Self).map_err(|error| TryGetError::DbErr(DbErr::Type(error.to_string())))
     }
 }
 

@@ -108,9 +108,5 @@ async fn read(
     let wanted = minutes.into_iter().fold(Condition::any(), |any, (name, starts)| {
         any.add(is(Column::Venue, Column::Product, name).add(Column::TimeBucket.is_in(starts)))
     });
-    Entity::find()
-        .filter(wanted)
-        .all(transaction)
-        .await
-        .map_err(during("read bars"))
+    Entity::find().filter(wanted).all(transaction).await.map_err(during("read bars"))
 }

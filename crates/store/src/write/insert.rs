@@ -40,12 +40,8 @@ pub(super) async fn remove_stored_backfills(
     transaction: &DatabaseTransaction,
     prepared: &mut Prepared<'_>,
 ) -> Result<(), StoreError> {
-    let wanted: Vec<i64> = prepared
-        .rows
-        .iter()
-        .filter(|row| row.is_backfill())
-        .filter_map(|row| row.trade_id)
-        .collect();
+    let wanted: Vec<i64> =
+        prepared.rows.iter().filter(|row| row.is_backfill()).filter_map(|row| row.trade_id).collect();
     let mut stored = HashSet::new();
     for trade_ids in wanted.chunks(LOOKUP_MAX) {
         // By trade_id alone, which has an index of its own; other products have few of the same numbers.
@@ -68,9 +64,7 @@ pub(super) async fn remove_stored_backfills(
         );
     }
     prepared.rows.retain(|row| {
-        let is_stored = row
-            .trade_id
-            .is_some_and(|trade_id| stored.contains(&(row.instrument, trade_id)));
+        let is_stored = row.trade_id.is_some_and(|trade_id| stored.contains(&(row.instrument, trade_id)));
         !(row.is_backfill() && is_stored)
     });
     Ok(())
@@ -89,19 +83,11 @@ pub(super) async fn insert<'p, 'a>(
         prepared.rows.iter().map(|row| (row.identity, row)).collect();
     let statements = match transaction.get_database_backend() {
         DbBackend::Postgres => vec![unnest(&prepared.rows, written_at)],
-        _ => prepared
-            .rows
-            .chunks(SQLITE_ROWS_MAX)
-            .map(|rows| values(rows, written_at))
-            .collect(),
+        _ => prepared.rows.chunks(SQLITE_ROWS_MAX).map(|rows| values(rows, written_at)).collect(),
     };
     let mut inserted = Vec::with_capacity(prepared.rows.len());
     for statement in statements {
-        for returned in transaction
-            .query_all_raw(statement)
-            .await
-            .map_err(during("insert ticks"))?
-        {
+        for returned in transaction.query_all_raw(statement).await.map_err(during("insert ticks"))? {
             let identity = identity(prepared, &returned).map_err(during("insert ticks"))?;
             inserted.extend(identity.and_then(|identity| by_identity.get(&identity)));
         }
@@ -117,48 +103,25 @@ fn identity(prepared: &Prepared<'_>, row: &QueryResult) -> Result<Option<Identit
     };
     let ts_event = row.try_get("", "ts_event")?;
     if let Some(trade_id) = row.try_get("", "trade_id")? {
-        return Ok(Some(Identity::Trade {
-            instrument,
-            ts_event,
-            trade_id,
-        }));
+        return Ok(Some(Identity::Trade { instrument, ts_event, trade_id }));
     }
     let run = row.try_get("", "run")?;
     let sequence = row.try_get("", "sequence")?;
-    Ok(Some(Identity::Quote {
-        instrument,
-        run,
-        sequence,
-        ts_event,
-    }))
+    Ok(Some(Identity::Quote { instrument, run, sequence, ts_event }))
 }
 
 fn unnest(rows: &[Row<'_>], written_at: UnixNanos) -> Statement {
     let integers = |value: &dyn Fn(&Row<'_>) -> Option<i64>| -> Value {
-        rows.iter()
-            .map(|row| value(row).unwrap_or(-1))
-            .collect::<Vec<i64>>()
-            .into()
+        rows.iter().map(|row| value(row).unwrap_or(-1)).collect::<Vec<i64>>().into()
     };
     let texts = |value: &dyn Fn(&Row<'_>) -> Option<String>| -> Value {
-        rows.iter()
-            .map(|row| value(row).unwrap_or_default())
-            .collect::<Vec<String>>()
-            .into()
+        rows.iter().map(|row| value(row).unwrap_or_default()).collect::<Vec<String>>().into()
     };
     let numbers = rows.iter().map(|row| numbers(row.tick)).collect::<Vec<_>>();
     let number = |column: usize| -> Value {
-        let text = |row: &[Option<Decimal>; 6]| {
-            row.get(column)
-                .copied()
-                .flatten()
-                .map(|number| number.to_string())
-        };
-        numbers
-            .iter()
-            .map(|row| text(row).unwrap_or_default())
-            .collect::<Vec<String>>()
-            .into()
+        let text =
+            |row: &[Option<Decimal>; 6]| row.get(column).copied().flatten().map(|number| number.to_string());
+        numbers.iter().map(|row| text(row).unwrap_or_default()).collect::<Vec<String>>().into()
     };
     let arguments = [
         written_at.to_offset_date_time().into(),
@@ -214,11 +177,7 @@ fn values(rows: &[Row<'_>], written_at: UnixNanos) -> Statement {
 }
 
 fn side(row: &Row<'_>) -> Option<&'static str> {
-    row.tick
-        .last_trade
-        .as_ref()
-        .and_then(|trade| trade.side)
-        .map(domain::Side::as_str)
+    row.tick.last_trade.as_ref().and_then(|trade| trade.side).map(domain::Side::as_str)
 }
 
 fn flags(row: &Row<'_>) -> i32 {

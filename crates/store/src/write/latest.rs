@@ -76,18 +76,11 @@ async fn read(
     prepared: &Prepared<'_>,
     live: &BTreeMap<usize, Vec<(Position, &Row<'_>)>>,
 ) -> Result<BTreeMap<usize, LatestPrice>, StoreError> {
-    let names = live
-        .values()
-        .filter_map(|rows| rows.first())
-        .map(|(_, row)| &row.tick.instrument);
-    let wanted = names.fold(Condition::any(), |any, name: &Instrument| {
-        any.add(is(Column::Venue, Column::Product, name))
-    });
-    let rows = Entity::find()
-        .filter(wanted)
-        .all(transaction)
-        .await
-        .map_err(during("read the newest prices"))?;
+    let names = live.values().filter_map(|rows| rows.first()).map(|(_, row)| &row.tick.instrument);
+    let wanted = names
+        .fold(Condition::any(), |any, name: &Instrument| any.add(is(Column::Venue, Column::Product, name)));
+    let rows =
+        Entity::find().filter(wanted).all(transaction).await.map_err(during("read the newest prices"))?;
     rows.iter()
         .filter_map(|row| {
             let number = prepared.number_of(&row.venue, &row.product)?;

@@ -10,17 +10,8 @@ use crate::{NotStorable, StoreError, row::signed};
 /// What makes a tick the same one when it is delivered again: the unique keys of `tick_history`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Identity {
-    Trade {
-        instrument: usize,
-        ts_event: i64,
-        trade_id: i64,
-    },
-    Quote {
-        instrument: usize,
-        run: i64,
-        sequence: i64,
-        ts_event: i64,
-    },
+    Trade { instrument: usize, ts_event: i64, trade_id: i64 },
+    Quote { instrument: usize, run: i64, sequence: i64, ts_event: i64 },
 }
 
 /// A tick that is to be stored.
@@ -50,10 +41,7 @@ impl<'a> Prepared<'a> {
         let ticks = batch.ticks.iter().map(|row| &row.tick.instrument);
         let snapshots = batch.snapshots.iter().map(|snapshot| &snapshot.instrument);
         let instruments: BTreeSet<&Instrument> = ticks.chain(snapshots).collect();
-        let mut prepared = Self {
-            instruments: instruments.into_iter().collect(),
-            rows: Vec::new(),
-        };
+        let mut prepared = Self { instruments: instruments.into_iter().collect(), rows: Vec::new() };
 
         let mut seen = HashSet::with_capacity(batch.ticks.len());
         for (index, row) in batch.ticks.iter().enumerate() {
@@ -69,30 +57,15 @@ impl<'a> Prepared<'a> {
     fn row(&self, index: usize, tick: &'a Tick, tick_seq: Option<u64>) -> Result<Row<'a>, NotStorable> {
         let name = &tick.instrument;
         let instrument = self.instruments.binary_search(&name).unwrap_or_default();
-        let sequence = tick
-            .sequence
-            .map(|value| signed(name, "sequence", value))
-            .transpose()?;
-        let trade_id = tick
-            .trade_id()
-            .map(|value| signed(name, "trade_id", value))
-            .transpose()?;
-        let tick_seq = tick_seq
-            .map(|value| signed(name, "tick_seq", value))
-            .transpose()?;
+        let sequence = tick.sequence.map(|value| signed(name, "sequence", value)).transpose()?;
+        let trade_id = tick.trade_id().map(|value| signed(name, "trade_id", value)).transpose()?;
+        let tick_seq = tick_seq.map(|value| signed(name, "tick_seq", value)).transpose()?;
         let ts_event = tick.event_time.nanos();
         let identity = match (trade_id, sequence) {
-            (Some(trade_id), _) => Identity::Trade {
-                instrument,
-                ts_event,
-                trade_id,
-            },
-            (None, Some(sequence)) => Identity::Quote {
-                instrument,
-                run: i64::from(tick.run),
-                sequence,
-                ts_event,
-            },
+            (Some(trade_id), _) => Identity::Trade { instrument, ts_event, trade_id },
+            (None, Some(sequence)) => {
+                Identity::Quote { instrument, run: i64::from(tick.run), sequence, ts_event }
+            }
             (None, None) => {
                 return Err(NotStorable::WithoutIdentity {
                     instrument: name.clone(),
@@ -100,15 +73,7 @@ impl<'a> Prepared<'a> {
                 });
             }
         };
-        Ok(Row {
-            index,
-            instrument,
-            tick,
-            sequence,
-            trade_id,
-            tick_seq,
-            identity,
-        })
+        Ok(Row { index, instrument, tick, sequence, trade_id, tick_seq, identity })
     }
 
     /// A backfilled trade that the batch also has live, or has twice at different times, is one trade.
@@ -122,20 +87,14 @@ impl<'a> Prepared<'a> {
             .filter(|row| !row.is_backfill())
             .map(|row| (row.instrument, row.trade_id))
             .collect();
-        self.rows
-            .retain(|row| !row.is_backfill() || trades.insert((row.instrument, row.trade_id)));
+        self.rows.retain(|row| !row.is_backfill() || trades.insert((row.instrument, row.trade_id)));
     }
 
     /// Takes out the ticks before `horizon` and returns their indexes in the batch.
     pub(super) fn remove_older_than(&mut self, horizon: Option<UnixNanos>) -> Vec<usize> {
         let Some(horizon) = horizon else { return Vec::new() };
         let too_old = |row: &Row<'_>| row.tick.event_time < horizon;
-        let indexes = self
-            .rows
-            .iter()
-            .filter(|row| too_old(row))
-            .map(|row| row.index)
-            .collect();
+        let indexes = self.rows.iter().filter(|row| too_old(row)).map(|row| row.index).collect();
         self.rows.retain(|row| !too_old(row));
         indexes
     }

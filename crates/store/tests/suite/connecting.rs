@@ -21,11 +21,7 @@ async fn the_epoch_belongs_to_the_database(db: Database) {
     let epoch = db.store.epoch().await.unwrap();
     assert!(epoch.len() >= 32, "{epoch}");
     assert_eq!(connect(&db.url).await.unwrap().epoch().await.unwrap(), epoch);
-    let other = if db.is_postgres() {
-        Database::postgres().await
-    } else {
-        Database::sqlite().await
-    };
+    let other = if db.is_postgres() { Database::postgres().await } else { Database::sqlite().await };
     assert_ne!(other.store.epoch().await.unwrap(), epoch);
     assert_eq!(db.store.horizon().await.unwrap(), None);
 }
@@ -36,15 +32,7 @@ async fn refuses_a_database_that_is_not_migrated() {
     let (sqlite, _file) = sqlite_file();
     for url in [sqlite, server.create_database().await] {
         let error = connect(&url).await.unwrap_err();
-        assert!(
-            matches!(
-                error,
-                StoreError::NotMigrated {
-                    missing: "m0001_meta"
-                }
-            ),
-            "{error:?}"
-        );
+        assert!(matches!(error, StoreError::NotMigrated { missing: "m0001_meta" }), "{error:?}");
         assert!(!error.is_retryable());
         assert!(error.to_string().contains("`ledgerflux migrate`"));
         let applied = migrations::migrate(&url).await.unwrap();
@@ -56,14 +44,8 @@ async fn refuses_a_database_that_is_not_migrated() {
 #[tokio::test]
 async fn refuses_an_older_schema() {
     let db = Database::sqlite().await;
-    db.execute("DELETE FROM seaql_migrations WHERE version = 'm0005_gaps'")
-        .await;
-    assert!(matches!(
-        connect(&db.url).await,
-        Err(StoreError::NotMigrated {
-            missing: "m0005_gaps"
-        })
-    ));
+    db.execute("DELETE FROM seaql_migrations WHERE version = 'm0005_gaps'").await;
+    assert!(matches!(connect(&db.url).await, Err(StoreError::NotMigrated { missing: "m0005_gaps" })));
 }
 
 /// The list in the store is the list of the migrations.
@@ -76,39 +58,24 @@ async fn knows_the_newest_migration() {
         .await
         .unwrap();
     raw.close().await.unwrap();
-    assert!(matches!(
-        connect(&db.url).await,
-        Err(StoreError::NotMigrated { .. })
-    ));
+    assert!(matches!(connect(&db.url).await, Err(StoreError::NotMigrated { .. })));
 }
 
 #[tokio::test]
 async fn says_whether_trying_again_helps() {
     let unreachable = connect("postgres://nobody@127.0.0.1:1/none").await.unwrap_err();
-    assert!(
-        matches!(unreachable, StoreError::Connect(_)) && unreachable.is_retryable(),
-        "{unreachable:?}"
-    );
+    assert!(matches!(unreachable, StoreError::Connect(_)) && unreachable.is_retryable(), "{unreachable:?}");
     let missing = connect("sqlite:///nonexistent/folder/x.db").await.unwrap_err();
     assert!(matches!(missing, StoreError::Connect(_)), "{missing:?}");
     for url in ["mysql://root@127.0.0.1/x", "nonsense", ""] {
         let error = connect(url).await.unwrap_err();
-        assert!(
-            matches!(error, StoreError::UnsupportedUrl { .. }) && !error.is_retryable(),
-            "{error:?}"
-        );
+        assert!(matches!(error, StoreError::UnsupportedUrl { .. }) && !error.is_retryable(), "{error:?}");
     }
     let server = Postgres::shared().await;
     let absent = server.create_database().await.replace("test_", "absent_");
     let error = connect(&absent).await.unwrap_err();
-    assert!(
-        matches!(error, StoreError::Connect(_)) && !error.is_retryable(),
-        "{error:?}"
-    );
-    let config = Config {
-        url: "postgres://user:hidden@host/db".into(),
-        ..Config::default()
-    };
+    assert!(matches!(error, StoreError::Connect(_)) && !error.is_retryable(), "{error:?}");
+    let config = Config { url: "postgres://user:hidden@host/db".into(), ..Config::default() };
     assert!(!format!("{config:?}").contains("hidden"));
 }
 
@@ -128,12 +95,8 @@ async fn migrations_that_start_together_take_turns() {
     }
     applied.sort_unstable();
     assert_eq!(applied, [0, 0, 0, 5]);
-    let store: Store = connect(&format!(
-        "{}?sslmode=disable",
-        url.replace("postgres://", "postgresql://")
-    ))
-    .await
-    .unwrap();
+    let store: Store =
+        connect(&format!("{}?sslmode=disable", url.replace("postgres://", "postgresql://"))).await.unwrap();
     store.ping().await.unwrap();
 }
 
@@ -149,12 +112,7 @@ async fn survives_a_restart_of_the_server() {
     assert!(error.is_retryable(), "{error:?}");
     server.restart().await;
     store.ping().await.unwrap();
-    assert_eq!(
-        write(&store, &[trade(1, at(0), "5"), trade(2, at(0), "5")])
-            .await
-            .inserted,
-        1
-    );
+    assert_eq!(write(&store, &[trade(1, at(0), "5"), trade(2, at(0), "5")]).await.inserted, 1);
     store.close().await;
     server.stop().await;
 }

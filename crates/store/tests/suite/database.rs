@@ -36,12 +36,7 @@ impl Database {
     async fn migrated(url: String, file: Option<TempDir>, server: Option<Arc<Postgres>>) -> Self {
         migrations::migrate(&url).await.unwrap();
         let store = connect(&url).await.unwrap();
-        Self {
-            store,
-            url,
-            _file: file,
-            _server: server,
-        }
+        Self { store, url, _file: file, _server: server }
     }
 
     pub(crate) fn is_postgres(&self) -> bool {
@@ -72,19 +67,12 @@ impl Database {
 
 pub(crate) fn sqlite_file() -> (String, TempDir) {
     let folder = TempDir::new().unwrap();
-    let url = format!(
-        "sqlite://{}?mode=rwc",
-        folder.path().join("ledgerflux.db").display()
-    );
+    let url = format!("sqlite://{}?mode=rwc", folder.path().join("ledgerflux.db").display());
     (url, folder)
 }
 
 pub(crate) async fn connect(url: &str) -> Result<Store, StoreError> {
-    Store::connect(&Config {
-        url: url.into(),
-        ..Config::default()
-    })
-    .await
+    Store::connect(&Config { url: url.into(), ..Config::default() }).await
 }
 
 pub(crate) async fn write(store: &Store, ticks: &[Tick]) -> Written {
@@ -96,20 +84,8 @@ pub(crate) async fn write_all(
     ticks: &[Tick],
     snapshots: &[Snapshot],
 ) -> Result<Written, StoreError> {
-    let rows: Vec<_> = ticks
-        .iter()
-        .map(|tick| TickRow {
-            tick,
-            tick_seq: Some(7),
-        })
-        .collect();
-    store
-        .write(&WriteBatch {
-            ticks: &rows,
-            snapshots,
-            written_at: NOW,
-        })
-        .await
+    let rows: Vec<_> = ticks.iter().map(|tick| TickRow { tick, tick_seq: Some(7) }).collect();
+    store.write(&WriteBatch { ticks: &rows, snapshots, written_at: NOW }).await
 }
 
 /// All of history, read in pages.
@@ -126,13 +102,7 @@ pub(crate) async fn read(
     order: Order,
     page: usize,
 ) -> Vec<(HistoryKey, Tick)> {
-    let mut query = TickQuery {
-        instrument: instrument.clone(),
-        range,
-        order,
-        after: None,
-        limit: page,
-    };
+    let mut query = TickQuery { instrument: instrument.clone(), range, order, after: None, limit: page };
     let mut all = Vec::new();
     loop {
         let ticks = store.ticks(&query).await.unwrap();

@@ -8,11 +8,7 @@ use crate::{
     ticks::{DAY, at, instrument, number, trade},
 };
 
-on_each_database!(
-    every_field_round_trips,
-    random_numbers_round_trip,
-    rows_have_the_original_names
-);
+on_each_database!(every_field_round_trips, random_numbers_round_trip, rows_have_the_original_names);
 
 /// 28 and 29 digits, tiny and huge, which no float holds.
 const HARD: [&str; 8] = [
@@ -34,14 +30,8 @@ async fn every_field_round_trips(db: Database) {
             let mut tick = trade(id, UnixNanos::new(DAY.nanos() + i64::try_from(id).unwrap()), text);
             tick.run = 3;
             tick.last_trade.as_mut().unwrap().size = number(text);
-            tick.best_bid = Some(Quote {
-                price: number(text),
-                size: Some(number(text)),
-            });
-            tick.best_ask = Some(Quote {
-                price: number(text),
-                size: Some(number(text)),
-            });
+            tick.best_bid = Some(Quote { price: number(text), size: Some(number(text)) });
+            tick.best_ask = Some(Quote { price: number(text), size: Some(number(text)) });
             tick.flags.locked_book = true;
             tick
         })
@@ -58,75 +48,30 @@ async fn every_field_round_trips(db: Database) {
         day: None,
         flags: TickFlags::default(),
     };
-    ticks.push(Tick {
-        best_bid: Some(Quote {
-            price: Decimal::ONE,
-            size: None,
-        }),
-        ..bare.clone()
-    });
+    ticks.push(Tick { best_bid: Some(Quote { price: Decimal::ONE, size: None }), ..bare.clone() });
     ticks.push(Tick {
         event_time: at(61),
-        best_ask: Some(Quote {
-            price: Decimal::ONE,
-            size: Some(Decimal::ZERO),
-        }),
+        best_ask: Some(Quote { price: Decimal::ONE, size: Some(Decimal::ZERO) }),
         ..bare.clone()
     });
     for (second, side) in [(62, None), (63, Some(Side::Buy)), (64, Some(Side::Sell))] {
-        let last_trade = Some(Trade {
-            price: Decimal::ONE,
-            size: number("0.10"),
-            side,
-            trade_id: Some(i64::MAX as u64),
-        });
-        ticks.push(Tick {
-            event_time: at(second),
-            last_trade,
-            ..bare.clone()
-        });
+        let last_trade =
+            Some(Trade { price: Decimal::ONE, size: number("0.10"), side, trade_id: Some(i64::MAX as u64) });
+        ticks.push(Tick { event_time: at(second), last_trade, ..bare.clone() });
     }
-    let last_trade = Some(Trade {
-        price: Decimal::ONE,
-        size: Decimal::ONE,
-        side: None,
-        trade_id: None,
-    });
-    ticks.push(Tick {
-        event_time: at(65),
-        last_trade: last_trade.clone(),
-        ..bare.clone()
-    });
-    let flags = TickFlags {
-        backfilled: true,
-        locked_book: true,
-    };
-    let last_trade = Some(Trade {
-        trade_id: Some(0),
-        ..last_trade.unwrap()
-    });
-    ticks.push(Tick {
-        event_time: at(66),
-        run: 0,
-        sequence: None,
-        last_trade,
-        flags,
-        ..bare
-    });
+    let anonymous = Trade { price: Decimal::ONE, size: Decimal::ONE, side: None, trade_id: None };
+    ticks.push(Tick { event_time: at(65), last_trade: Some(anonymous.clone()), ..bare.clone() });
+    let flags = TickFlags { backfilled: true, locked_book: true };
+    let last_trade = Some(Trade { trade_id: Some(0), ..anonymous });
+    ticks.push(Tick { event_time: at(66), run: 0, sequence: None, last_trade, flags, ..bare });
 
     // Statistics of the day are not part of history.
     let mut given = ticks.clone();
-    given[0].day = Some(DayStats {
-        open_24h: Some(Decimal::ONE),
-        ..DayStats::default()
-    });
+    given[0].day = Some(DayStats { open_24h: Some(Decimal::ONE), ..DayStats::default() });
     assert_eq!(write(&db.store, &given).await.inserted, ticks.len());
 
-    let read: Vec<Tick> = history(&db.store, &instrument("BTC-USD"))
-        .await
-        .into_iter()
-        .map(|(_, tick)| tick)
-        .collect();
+    let read: Vec<Tick> =
+        history(&db.store, &instrument("BTC-USD")).await.into_iter().map(|(_, tick)| tick).collect();
     assert_eq!(read, ticks);
     if !db.is_postgres() {
         let types = "SELECT DISTINCT typeof(price) || typeof(volume) || typeof(bid) FROM tick_history WHERE bid IS NOT NULL AND price IS NOT NULL";
@@ -146,19 +91,13 @@ async fn random_numbers_round_trip(db: Database) {
             let mut tick = trade(id, at(i64::try_from(id).unwrap()), "1");
             let mut next = || numbers.new_tree(&mut runner).unwrap().current();
             tick.last_trade.as_mut().unwrap().price = next();
-            tick.best_bid = Some(Quote {
-                price: next(),
-                size: Some(next()),
-            });
+            tick.best_bid = Some(Quote { price: next(), size: Some(next()) });
             tick
         })
         .collect();
     write(&db.store, &ticks).await;
-    let read: Vec<Tick> = history(&db.store, &instrument("BTC-USD"))
-        .await
-        .into_iter()
-        .map(|(_, tick)| tick)
-        .collect();
+    let read: Vec<Tick> =
+        history(&db.store, &instrument("BTC-USD")).await.into_iter().map(|(_, tick)| tick).collect();
     for (read, written) in read.iter().zip(&ticks) {
         assert_eq!(read, written);
     }
@@ -183,16 +122,8 @@ async fn rows_have_the_original_names(db: Database) {
         true => "SELECT DISTINCT to_char(\"timestamp\", 'YYYY-MM-DD HH24:MI:SS.US') FROM tick_history",
         false => "SELECT DISTINCT strftime('%Y-%m-%d %H:%M:%f', \"timestamp\") || '456' FROM tick_history",
     };
-    assert_eq!(
-        db.select(written).await,
-        [Some("2027-01-15 08:00:00.123456".to_owned())]
-    );
+    assert_eq!(db.select(written).await, [Some("2027-01-15 08:00:00.123456".to_owned())]);
     for key in ["epoch", "horizon"] {
-        assert_eq!(
-            db.select(&format!("SELECT key FROM meta WHERE key = '{key}'"))
-                .await
-                .len(),
-            1
-        );
+        assert_eq!(db.select(&format!("SELECT key FROM meta WHERE key = '{key}'")).await.len(), 1);
     }
 }

@@ -18,35 +18,13 @@ on_each_database!(
 );
 
 async fn a_batch_written_again_changes_nothing(db: Database) {
-    let ticks: Vec<Tick> = (1..=50)
-        .map(|id| trade(id, at(i64::try_from(id).unwrap() * 7), "5.5"))
-        .collect();
-    assert_eq!(
-        write(&db.store, &ticks[..30]).await,
-        Written {
-            inserted: 30,
-            ..Written::default()
-        }
-    );
+    let ticks: Vec<Tick> = (1..=50).map(|id| trade(id, at(i64::try_from(id).unwrap() * 7), "5.5")).collect();
+    assert_eq!(write(&db.store, &ticks[..30]).await, Written { inserted: 30, ..Written::default() });
     // The redelivery overlaps, comes in another order and at another time by our clock.
     let mut again: Vec<Tick> = ticks[10..].iter().rev().cloned().collect();
     again.iter_mut().for_each(|tick| tick.receive_time = at(10_000));
-    assert_eq!(
-        write(&db.store, &again).await,
-        Written {
-            inserted: 20,
-            duplicates: 20,
-            too_old: vec![]
-        }
-    );
-    assert_eq!(
-        write(&db.store, &ticks).await,
-        Written {
-            inserted: 0,
-            duplicates: 50,
-            too_old: vec![]
-        }
-    );
+    assert_eq!(write(&db.store, &again).await, Written { inserted: 20, duplicates: 20, too_old: vec![] });
+    assert_eq!(write(&db.store, &ticks).await, Written { inserted: 0, duplicates: 50, too_old: vec![] });
     let stored = history(&db.store, &instrument("BTC-USD")).await;
     assert_eq!(stored.len(), 50);
     assert_eq!(stored[0].1.receive_time, ticks[0].receive_time);
@@ -56,43 +34,21 @@ async fn a_batch_written_again_changes_nothing(db: Database) {
 async fn repetitions_within_a_batch_count_once(db: Database) {
     let one = trade(1, at(0), "5");
     let written = write(&db.store, &[one.clone(), one.clone(), trade(2, at(0), "6"), one]).await;
-    assert_eq!(
-        written,
-        Written {
-            inserted: 2,
-            duplicates: 2,
-            too_old: vec![]
-        }
-    );
+    assert_eq!(written, Written { inserted: 2, duplicates: 2, too_old: vec![] });
 }
 
 async fn ticks_without_trade_id_have_a_key_too(db: Database) {
     let anonymous = |sequence| Tick {
         sequence: Some(sequence),
-        last_trade: Some(Trade {
-            trade_id: None,
-            ..trade(1, at(0), "5").last_trade.unwrap()
-        }),
+        last_trade: Some(Trade { trade_id: None, ..trade(1, at(0), "5").last_trade.unwrap() }),
         ..trade(1, at(0), "5")
     };
     let mut later_run = quote(11, at(0), "4");
     later_run.run = 1;
-    let ticks = [
-        anonymous(10),
-        quote(11, at(0), "4"),
-        later_run,
-        quote(11, at(1), "4"),
-        quote(12, at(1), "4"),
-    ];
+    let ticks =
+        [anonymous(10), quote(11, at(0), "4"), later_run, quote(11, at(1), "4"), quote(12, at(1), "4")];
     assert_eq!(write(&db.store, &ticks).await.inserted, 5);
-    assert_eq!(
-        write(&db.store, &ticks).await,
-        Written {
-            inserted: 0,
-            duplicates: 5,
-            too_old: vec![]
-        }
-    );
+    assert_eq!(write(&db.store, &ticks).await, Written { inserted: 0, duplicates: 5, too_old: vec![] });
     // The same product name elsewhere is another product.
     let mut elsewhere = quote(11, at(0), "4");
     elsewhere.instrument = domain::Instrument::new("elsewhere", "BTC-USD").unwrap();
@@ -109,27 +65,10 @@ async fn a_backfill_skips_what_is_stored_at_any_time(db: Database) {
     missing_twice.event_time = at(102);
     let other = backfilled(&trade_of("ETH-USD", 7, at(100), "5"));
     let batch = [backfilled(&live), shifted, missing.clone(), missing_twice, other];
-    assert_eq!(
-        write(&db.store, &batch).await,
-        Written {
-            inserted: 2,
-            duplicates: 3,
-            too_old: vec![]
-        }
-    );
-    assert_eq!(
-        write(&db.store, &batch).await,
-        Written {
-            inserted: 0,
-            duplicates: 5,
-            too_old: vec![]
-        }
-    );
-    let stored: Vec<Tick> = history(&db.store, &instrument("BTC-USD"))
-        .await
-        .into_iter()
-        .map(|(_, tick)| tick)
-        .collect();
+    assert_eq!(write(&db.store, &batch).await, Written { inserted: 2, duplicates: 3, too_old: vec![] });
+    assert_eq!(write(&db.store, &batch).await, Written { inserted: 0, duplicates: 5, too_old: vec![] });
+    let stored: Vec<Tick> =
+        history(&db.store, &instrument("BTC-USD")).await.into_iter().map(|(_, tick)| tick).collect();
     assert_eq!(stored, [live, missing]);
 }
 
@@ -137,23 +76,13 @@ async fn an_error_leaves_nothing_behind(db: Database) {
     let mut nameless = trade(2, at(1), "5");
     nameless.sequence = None;
     nameless.last_trade.as_mut().unwrap().trade_id = None;
-    let error = write_all(&db.store, &[trade(1, at(0), "5"), nameless], &[])
-        .await
-        .unwrap_err();
-    assert!(matches!(
-        error,
-        StoreError::NotStorable(NotStorable::WithoutIdentity { .. })
-    ));
+    let error = write_all(&db.store, &[trade(1, at(0), "5"), nameless], &[]).await.unwrap_err();
+    assert!(matches!(error, StoreError::NotStorable(NotStorable::WithoutIdentity { .. })));
 
     // The last table that the transaction touches is gone: what was done before it is undone.
     db.execute("ALTER TABLE latest_prices RENAME TO elsewhere").await;
-    let error = write_all(&db.store, &[trade(1, at(0), "5")], &[])
-        .await
-        .unwrap_err();
-    assert!(
-        matches!(error, StoreError::Query { .. }) && !error.is_retryable(),
-        "{error:?}"
-    );
+    let error = write_all(&db.store, &[trade(1, at(0), "5")], &[]).await.unwrap_err();
+    assert!(matches!(error, StoreError::Query { .. }) && !error.is_retryable(), "{error:?}");
     db.execute("ALTER TABLE elsewhere RENAME TO latest_prices").await;
     assert_eq!(history(&db.store, &instrument("BTC-USD")).await, []);
     assert_eq!(db.select("SELECT product FROM price_stats_1min").await.len(), 0);

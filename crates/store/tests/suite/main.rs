@@ -10,6 +10,7 @@ mod identity;
 mod newest;
 mod pages;
 mod partitions;
+mod recomputation;
 mod retention;
 mod ticks;
 mod writers;

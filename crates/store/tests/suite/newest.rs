@@ -26,10 +26,7 @@ async fn the_newest_price_never_moves_back(db: Database) {
         (latest.price, latest.position.sequence, latest.event_time),
         (Some(number("11.5")), 110, at(11))
     );
-    assert_eq!(
-        (latest.bid, latest.ask),
-        (Some(number("0.01")), Some(number("99999999.99")))
-    );
+    assert_eq!((latest.bid, latest.ask), (Some(number("0.01")), Some(number("99999999.99"))));
     assert_eq!(latest.volume, Some(number("0.00000012")));
     assert_eq!(latest.written_at.nanos() / 1000, NOW.nanos() / 1000);
 
@@ -50,10 +47,7 @@ async fn the_newest_price_never_moves_back(db: Database) {
     restarted.run = 1;
     write(&db.store, &[restarted]).await;
     let latest = db.store.latest(&btc).await.unwrap().unwrap();
-    assert_eq!(
-        (latest.price, latest.position),
-        (Some(number("2")), Position { run: 1, sequence: 10 })
-    );
+    assert_eq!((latest.price, latest.position), (Some(number("2")), Position { run: 1, sequence: 10 }));
 }
 
 fn snapshot(product: &str, run: u32, sequence: u64, taken: UnixNanos) -> Snapshot {
@@ -79,12 +73,7 @@ async fn an_older_snapshot_never_overwrites_a_newer_one(db: Database) {
     };
     let five = snapshot("BTC-USD", 1, 5, at(5));
     assert_eq!(
-        stored(vec![
-            snapshot("BTC-USD", 1, 4, at(9)),
-            five.clone(),
-            snapshot("BTC-USD", 1, 3, at(3))
-        ])
-        .await,
+        stored(vec![snapshot("BTC-USD", 1, 4, at(9)), five.clone(), snapshot("BTC-USD", 1, 3, at(3))]).await,
         five
     );
     assert_eq!(stored(vec![snapshot("BTC-USD", 1, 4, at(6))]).await, five);
@@ -93,19 +82,13 @@ async fn an_older_snapshot_never_overwrites_a_newer_one(db: Database) {
     let fresher = snapshot("BTC-USD", 1, 5, at(6));
     assert_eq!(stored(vec![fresher.clone()]).await, fresher);
     let restarted = snapshot("BTC-USD", 2, 1, at(7));
-    assert_eq!(
-        stored(vec![restarted.clone(), snapshot("ETH-USD", 0, 1, at(7))]).await,
-        restarted
-    );
+    assert_eq!(stored(vec![restarted.clone(), snapshot("ETH-USD", 0, 1, at(7))]).await, restarted);
     let all = db.store.snapshots().await.unwrap();
     assert_eq!(all, [restarted, snapshot("ETH-USD", 0, 1, at(7))]);
 }
 
 async fn a_state_round_trips(db: Database) {
-    let empty = Snapshot {
-        state: MarketState::default(),
-        ..snapshot("ETH-USD", 0, 1, at(7))
-    };
+    let empty = Snapshot { state: MarketState::default(), ..snapshot("ETH-USD", 0, 1, at(7)) };
     let mut full = snapshot("BTC-USD", 0, 1, at(7));
     let long = Some(number("0.1234567890123456789012345678"));
     full.state.day = Some((
@@ -118,9 +101,7 @@ async fn a_state_round_trips(db: Database) {
         },
         UnixNanos::new(1_795_305_600_123_456_789),
     ));
-    write_all(&db.store, &[], &[empty.clone(), full.clone()])
-        .await
-        .unwrap();
+    write_all(&db.store, &[], &[empty.clone(), full.clone()]).await.unwrap();
     assert_eq!(db.store.snapshots().await.unwrap(), [full, empty]);
     let price = match db.is_postgres() {
         true => "SELECT state->'last_trade'->>'px' FROM snapshots WHERE product = 'BTC-USD'",
@@ -133,24 +114,11 @@ async fn products_are_listed(db: Database) {
     assert_eq!(db.store.instruments().await.unwrap(), []);
     assert_eq!(db.store.latest_prices().await.unwrap(), []);
     let snapshots = [snapshot("ETH-USD", 0, 1, at(7)), snapshot("ADA-USD", 0, 1, at(7))];
-    write_all(
-        &db.store,
-        &[trade(1, at(0), "5"), trade_of("ETH-USD", 1, at(0), "6")],
-        &snapshots,
-    )
-    .await
-    .unwrap();
-    assert_eq!(
-        db.store.instruments().await.unwrap(),
-        ["ADA-USD", "BTC-USD", "ETH-USD"].map(instrument)
-    );
-    let prices: Vec<_> = db
-        .store
-        .latest_prices()
+    write_all(&db.store, &[trade(1, at(0), "5"), trade_of("ETH-USD", 1, at(0), "6")], &snapshots)
         .await
-        .unwrap()
-        .into_iter()
-        .map(|latest| latest.price)
-        .collect();
+        .unwrap();
+    assert_eq!(db.store.instruments().await.unwrap(), ["ADA-USD", "BTC-USD", "ETH-USD"].map(instrument));
+    let prices: Vec<_> =
+        db.store.latest_prices().await.unwrap().into_iter().map(|latest| latest.price).collect();
     assert_eq!(prices, [Some(number("5")), Some(number("6"))]);
 }

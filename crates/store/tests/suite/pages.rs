@@ -68,10 +68,7 @@ async fn ranges_are_half_open(db: Database) {
     assert_eq!(times(at(2), at(4)).await, (16, Some(at(2)), Some(at(3))));
     assert_eq!(times(at(2), at(2)).await, (0, None, None));
     assert_eq!(times(at(4), at(2)).await, (0, None, None));
-    assert_eq!(
-        times(UnixNanos::new(at(2).nanos() + 1), at(3)).await,
-        (0, None, None)
-    );
+    assert_eq!(times(UnixNanos::new(at(2).nanos() + 1), at(3)).await, (0, None, None));
     let query = TickQuery {
         instrument: instrument("BTC-USD"),
         range: TickRange::Time(TimeRange::ALL),
@@ -80,17 +77,7 @@ async fn ranges_are_half_open(db: Database) {
         limit: 0,
     };
     assert_eq!(db.store.ticks(&query).await.unwrap(), []);
-    assert_eq!(
-        db.store
-            .ticks(&TickQuery {
-                limit: usize::MAX,
-                ..query
-            })
-            .await
-            .unwrap()
-            .len(),
-        120
-    );
+    assert_eq!(db.store.ticks(&TickQuery { limit: usize::MAX, ..query }).await.unwrap().len(), 120);
 }
 
 async fn sequences_are_read_by_position(db: Database) {
@@ -102,57 +89,33 @@ async fn sequences_are_read_by_position(db: Database) {
     restarted.sequence = Some(200);
     ticks.push(restarted.clone());
     write(&db.store, &ticks).await;
-    let mut live: Vec<Tick> = ticks
-        .iter()
-        .filter(|tick| tick.run == 0 && tick.sequence.is_some())
-        .cloned()
-        .collect();
+    let mut live: Vec<Tick> =
+        ticks.iter().filter(|tick| tick.run == 0 && tick.sequence.is_some()).cloned().collect();
     live.sort_by_key(|tick| tick.sequence);
-    let wanted: Vec<Tick> = live
-        .into_iter()
-        .filter(|tick| (300..900).contains(&tick.sequence.unwrap()))
-        .collect();
+    let wanted: Vec<Tick> =
+        live.into_iter().filter(|tick| (300..900).contains(&tick.sequence.unwrap())).collect();
     let btc = instrument("BTC-USD");
-    let range = TickRange::Sequence {
-        run: 0,
-        from: 300,
-        until: 900,
-    };
+    let range = TickRange::Sequence { run: 0, from: 300, until: 900 };
     for page in [1, 4, 1000] {
         let ascending = read(&db.store, &btc, range, Order::Ascending, page).await;
-        assert_eq!(
-            ascending.iter().map(|(_, tick)| tick.clone()).collect::<Vec<_>>(),
-            wanted
-        );
+        assert_eq!(ascending.iter().map(|(_, tick)| tick.clone()).collect::<Vec<_>>(), wanted);
         let mut descending = read(&db.store, &btc, range, Order::Descending, page).await;
         descending.reverse();
         assert_eq!(descending, ascending);
     }
-    let range = TickRange::Sequence {
-        run: 1,
-        from: 0,
-        until: u64::MAX,
-    };
+    let range = TickRange::Sequence { run: 1, from: 0, until: u64::MAX };
     let second = read(&db.store, &btc, range, Order::Ascending, 10).await;
-    assert_eq!(
-        second.into_iter().map(|(_, tick)| tick).collect::<Vec<_>>(),
-        [restarted]
-    );
+    assert_eq!(second.into_iter().map(|(_, tick)| tick).collect::<Vec<_>>(), [restarted]);
 }
 
 async fn pages_stay_stable_while_rows_arrive(db: Database) {
     let btc = instrument("BTC-USD");
-    let first: Vec<Tick> = (1..=100)
-        .map(|id| trade(id * 10, at(i64::try_from(id).unwrap()), "5"))
-        .collect();
+    let first: Vec<Tick> = (1..=100).map(|id| trade(id * 10, at(i64::try_from(id).unwrap()), "5")).collect();
     write(&db.store, &first).await;
     for order in [Order::Ascending, Order::Descending] {
         let mut query = TickQuery {
             instrument: btc.clone(),
-            range: TickRange::Time(TimeRange {
-                from: at(0),
-                until: at(101),
-            }),
+            range: TickRange::Time(TimeRange { from: at(0), until: at(101) }),
             order,
             after: None,
             limit: 7,
@@ -174,18 +137,10 @@ async fn pages_stay_stable_while_rows_arrive(db: Database) {
             let id = 10_000
                 + u64::try_from(seen.len()).unwrap() * 10
                 + if order == Order::Ascending { 0 } else { 5_000 };
-            let times = [
-                cursor.saturating_sub(std::time::Duration::from_secs(5)),
-                cursor,
-                at(200),
-            ];
+            let times = [cursor.saturating_sub(std::time::Duration::from_secs(5)), cursor, at(200)];
             late += write(
                 &db.store,
-                &times
-                    .iter()
-                    .zip(id..)
-                    .map(|(time, id)| trade(id, *time, "6"))
-                    .collect::<Vec<_>>(),
+                &times.iter().zip(id..).map(|(time, id)| trade(id, *time, "6")).collect::<Vec<_>>(),
             )
             .await
             .inserted;
@@ -199,15 +154,7 @@ async fn pages_stay_stable_while_rows_arrive(db: Database) {
             sorted.reverse();
         }
         assert_eq!(sorted, seen, "in order");
-        let before: Vec<u64> = seen
-            .iter()
-            .filter_map(|key| key.trade_id)
-            .filter(|id| *id <= 1000)
-            .collect();
-        assert_eq!(
-            before.len(),
-            100,
-            "what was there from the start is never skipped"
-        );
+        let before: Vec<u64> = seen.iter().filter_map(|key| key.trade_id).filter(|id| *id <= 1000).collect();
+        assert_eq!(before.len(), 100, "what was there from the start is never skipped");
     }
 }

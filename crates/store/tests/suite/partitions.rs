@@ -25,11 +25,8 @@ async fn a_batch_may_cross_days_and_years(db: Database) {
     ];
     assert_eq!(write(&db.store, &ticks).await.inserted, 6);
     assert_eq!(write(&db.store, &ticks).await.duplicates, 6);
-    let all: Vec<Tick> = history(&db.store, &instrument("BTC-USD"))
-        .await
-        .into_iter()
-        .map(|(_, tick)| tick)
-        .collect();
+    let all: Vec<Tick> =
+        history(&db.store, &instrument("BTC-USD")).await.into_iter().map(|(_, tick)| tick).collect();
     assert_eq!(all, ticks);
     let days = CandleQuery {
         instrument: instrument("BTC-USD"),
@@ -38,29 +35,13 @@ async fn a_batch_may_cross_days_and_years(db: Database) {
         limit: 10,
         after: None,
     };
-    let counts: Vec<u64> = db
-        .store
-        .candles(&days)
-        .await
-        .unwrap()
-        .iter()
-        .map(|candle| candle.bar.tick_count)
-        .collect();
+    let counts: Vec<u64> =
+        db.store.candles(&days).await.unwrap().iter().map(|candle| candle.bar.tick_count).collect();
     assert_eq!(counts, [1, 2, 1, 1, 1]);
-    let range = TickRange::Time(TimeRange {
-        from: ticks[1].event_time,
-        until: ticks[4].event_time,
-    });
-    assert_eq!(
-        read(&db.store, &instrument("BTC-USD"), range, Order::Descending, 2)
-            .await
-            .len(),
-        3
-    );
+    let range = TickRange::Time(TimeRange { from: ticks[1].event_time, until: ticks[4].event_time });
+    assert_eq!(read(&db.store, &instrument("BTC-USD"), range, Order::Descending, 2).await.len(), 3);
     if db.is_postgres() {
-        let names = [
-            "20100101", "20210417", "20210418", "20261121", "20261122", "default",
-        ];
+        let names = ["20100101", "20210417", "20210418", "20261121", "20261122", "default"];
         let names = names.map(|name| Some(format!("tick_history_{name}")));
         assert_eq!(db.select(PARTITIONS).await, names);
         assert_eq!(db.select("SELECT product FROM tick_history_default").await, []);
@@ -72,25 +53,18 @@ async fn a_batch_may_cross_days_and_years(db: Database) {
 }
 
 async fn many_days_in_one_batch(db: Database) {
-    let ticks: Vec<Tick> = (1..=130)
-        .map(|id| trade(id, at(i64::try_from(id).unwrap() * 86_400), "5"))
-        .collect();
+    let ticks: Vec<Tick> =
+        (1..=130).map(|id| trade(id, at(i64::try_from(id).unwrap() * 86_400), "5")).collect();
     assert_eq!(write(&db.store, &ticks).await.inserted, 130);
     assert_eq!(write(&db.store, &ticks).await.duplicates, 130);
     assert_eq!(history(&db.store, &instrument("BTC-USD")).await.len(), 130);
     if db.is_postgres() {
         // A batch makes at most 100; the second writing found no way to give the others one.
         assert_eq!(db.select(PARTITIONS).await.len(), 101);
-        assert_eq!(
-            db.select("SELECT product FROM tick_history_default").await.len(),
-            30
-        );
+        assert_eq!(db.select("SELECT product FROM tick_history_default").await.len(), 30);
     }
     // The ends of time have no partition of their own.
-    let ends = [
-        trade(900, UnixNanos::MIN, "5"),
-        trade(901, UnixNanos::new(i64::MAX - 1), "5"),
-    ];
+    let ends = [trade(900, UnixNanos::MIN, "5"), trade(901, UnixNanos::new(i64::MAX - 1), "5")];
     assert_eq!(write(&db.store, &ends).await.inserted, 2);
     assert_eq!(write(&db.store, &ends).await.duplicates, 2);
     assert_eq!(history(&db.store, &instrument("BTC-USD")).await.len(), 132);

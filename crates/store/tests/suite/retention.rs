@@ -10,18 +10,12 @@ use crate::{
     ticks::{at, backfilled, instrument, trade},
 };
 
-on_each_database!(
-    old_ticks_are_dropped_and_refused,
-    bars_stay_and_are_sealed,
-    deletes_in_steps
-);
+on_each_database!(old_ticks_are_dropped_and_refused, bars_stay_and_are_sealed, deletes_in_steps);
 
 const HOUR: i64 = 3600;
 
 fn hourly(hours: std::ops::Range<i64>) -> Vec<Tick> {
-    hours
-        .map(|hour| trade(u64::try_from(hour).unwrap() + 1, at(hour * HOUR), "5"))
-        .collect()
+    hours.map(|hour| trade(u64::try_from(hour).unwrap() + 1, at(hour * HOUR), "5")).collect()
 }
 
 async fn old_ticks_are_dropped_and_refused(db: Database) {
@@ -31,11 +25,7 @@ async fn old_ticks_are_dropped_and_refused(db: Database) {
     let now = UnixNanos::new(at(100 * HOUR).nanos() + 30_500_000_000);
     let report = db.store.retain(keep, now).await.unwrap();
     // Whole days, or whole minutes.
-    let horizon = if db.is_postgres() {
-        at(48 * HOUR)
-    } else {
-        at(52 * HOUR)
-    };
+    let horizon = if db.is_postgres() { at(48 * HOUR) } else { at(52 * HOUR) };
     assert_eq!(report.horizon, Some(horizon));
     assert_eq!(db.store.horizon().await.unwrap(), Some(horizon));
     let oldest = history(&db.store, &btc).await[0].1.event_time;
@@ -44,48 +34,16 @@ async fn old_ticks_are_dropped_and_refused(db: Database) {
     assert_eq!(dropped, if db.is_postgres() { (2, 0) } else { (0, 52) });
 
     // What was dropped does not come back, live or backfilled; what was kept is still known.
-    let batch = [
-        hourly(0..3),
-        hourly(60..61),
-        vec![backfilled(&trade(2, at(HOUR), "5"))],
-        hourly(200..201),
-    ]
-    .concat();
+    let batch =
+        [hourly(0..3), hourly(60..61), vec![backfilled(&trade(2, at(HOUR), "5"))], hourly(200..201)].concat();
     let written = write(&db.store, &batch).await;
-    assert_eq!(
-        written,
-        Written {
-            inserted: 1,
-            duplicates: 2,
-            too_old: vec![0, 1, 2]
-        }
-    );
-    let border = [
-        trade(900, UnixNanos::new(horizon.nanos() - 1), "5"),
-        trade(901, horizon, "5"),
-    ];
-    assert_eq!(
-        write(&db.store, &border).await,
-        Written {
-            inserted: 1,
-            duplicates: 0,
-            too_old: vec![0]
-        }
-    );
+    assert_eq!(written, Written { inserted: 1, duplicates: 2, too_old: vec![0, 1, 2] });
+    let border = [trade(900, UnixNanos::new(horizon.nanos() - 1), "5"), trade(901, horizon, "5")];
+    assert_eq!(write(&db.store, &border).await, Written { inserted: 1, duplicates: 0, too_old: vec![0] });
 
     // It never moves back, and has nothing to do twice.
-    let again = db
-        .store
-        .retain(Duration::from_secs(90 * 3600), now)
-        .await
-        .unwrap();
-    assert_eq!(
-        again,
-        store::RetentionReport {
-            horizon: Some(horizon),
-            ..Default::default()
-        }
-    );
+    let again = db.store.retain(Duration::from_secs(90 * 3600), now).await.unwrap();
+    assert_eq!(again, store::RetentionReport { horizon: Some(horizon), ..Default::default() });
     assert_eq!(history(&db.store, &btc).await[0].1.event_time, horizon);
     // Writing goes on, also into days that have no partition yet.
     assert_eq!(write(&db.store, &hourly(130..230)).await.inserted, 99);
@@ -110,9 +68,7 @@ async fn bars_stay_and_are_sealed(db: Database) {
 }
 
 async fn deletes_in_steps(db: Database) {
-    let ticks: Vec<Tick> = (1..=5000)
-        .map(|id| trade(id, at(i64::try_from(id).unwrap()), "5"))
-        .collect();
+    let ticks: Vec<Tick> = (1..=5000).map(|id| trade(id, at(i64::try_from(id).unwrap()), "5")).collect();
     write(&db.store, &ticks).await;
     write(&db.store, &hourly(48..50)).await;
     let writer = {

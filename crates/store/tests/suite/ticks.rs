@@ -29,21 +29,15 @@ pub(crate) fn trade_of(product: &str, id: u64, event_time: UnixNanos, price: &st
         run: 0,
         sequence: Some(id * 10),
         event_time,
-        receive_time: UnixNanos::new(event_time.nanos() + 1_234_567),
+        receive_time: event_time.saturating_add(std::time::Duration::from_nanos(1_234_567)),
         last_trade: Some(Trade {
             price: number(price),
             size: Decimal::new(i64::try_from(id % 1000).unwrap() + 1, 8),
-            side: Some(if id % 2 == 0 { Side::Buy } else { Side::Sell }),
+            side: Some(if id.is_multiple_of(2) { Side::Buy } else { Side::Sell }),
             trade_id: Some(id),
         }),
-        best_bid: Some(Quote {
-            price: number("0.01"),
-            size: Some(number("1.5")),
-        }),
-        best_ask: Some(Quote {
-            price: number("99999999.99"),
-            size: None,
-        }),
+        best_bid: Some(Quote { price: number("0.01"), size: Some(number("1.5")) }),
+        best_ask: Some(Quote { price: number("99999999.99"), size: None }),
         day: None,
         flags: TickFlags::default(),
     }
@@ -54,10 +48,7 @@ pub(crate) fn quote(sequence: u64, event_time: UnixNanos, bid: &str) -> Tick {
     Tick {
         sequence: Some(sequence),
         last_trade: None,
-        best_bid: Some(Quote {
-            price: number(bid),
-            size: None,
-        }),
+        best_bid: Some(Quote { price: number(bid), size: None }),
         best_ask: None,
         ..trade(1, event_time, "1")
     }
@@ -69,10 +60,7 @@ pub(crate) fn backfilled(tick: &Tick) -> Tick {
         sequence: None,
         best_bid: None,
         best_ask: None,
-        flags: TickFlags {
-            backfilled: true,
-            locked_book: false,
-        },
+        flags: TickFlags { backfilled: true, locked_book: false },
         ..tick.clone()
     }
 }

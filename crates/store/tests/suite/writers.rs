@@ -13,8 +13,7 @@ on_each_database!(writers_of_different_products, writers_of_the_same_batch);
 const PRODUCTS: [&str; 4] = ["BTC-USD", "ETH-USD", "ADA-USD", "SOL-USD"];
 
 fn ticks(product: &str, ids: std::ops::Range<u64>) -> Vec<Tick> {
-    ids.map(|id| trade_of(product, id, at(i64::try_from(id).unwrap() * 1700), "5.25"))
-        .collect()
+    ids.map(|id| trade_of(product, id, at(i64::try_from(id).unwrap() * 1700), "5.25")).collect()
 }
 
 async fn bars(store: &Store, product: &str) -> Vec<Bar> {
@@ -25,13 +24,7 @@ async fn bars(store: &Store, product: &str) -> Vec<Bar> {
         limit: 1000,
         after: None,
     };
-    store
-        .candles(&query)
-        .await
-        .unwrap()
-        .into_iter()
-        .map(|candle| candle.bar)
-        .collect()
+    store.candles(&query).await.unwrap().into_iter().map(|candle| candle.bar).collect()
 }
 
 /// What a role does: try again while that helps.
@@ -64,14 +57,7 @@ async fn writers_of_different_products(db: Database) {
     }
     for product in PRODUCTS {
         assert_eq!(history(&db.store, &instrument(product)).await.len(), 505);
-        assert_eq!(
-            bars(&db.store, product)
-                .await
-                .iter()
-                .map(|bar| bar.tick_count)
-                .sum::<u64>(),
-            505
-        );
+        assert_eq!(bars(&db.store, product).await.iter().map(|bar| bar.tick_count).sum::<u64>(), 505);
     }
 }
 
@@ -83,10 +69,8 @@ async fn writers_of_the_same_batch(db: Database) {
         tasks.push(tokio::spawn(async move {
             let mut inserted = 0;
             for batch in 0..10 {
-                let mut all: Vec<Tick> = PRODUCTS
-                    .iter()
-                    .flat_map(|product| ticks(product, batch * 20..batch * 20 + 20))
-                    .collect();
+                let mut all: Vec<Tick> =
+                    PRODUCTS.iter().flat_map(|product| ticks(product, batch * 20..batch * 20 + 20)).collect();
                 if turn % 2 == 1 {
                     all.reverse();
                 }
@@ -103,14 +87,7 @@ async fn writers_of_the_same_batch(db: Database) {
     assert_eq!(inserted, 800);
     for product in PRODUCTS {
         assert_eq!(history(&db.store, &instrument(product)).await.len(), 200);
-        assert_eq!(
-            bars(&db.store, product)
-                .await
-                .iter()
-                .map(|bar| bar.tick_count)
-                .sum::<u64>(),
-            200
-        );
+        assert_eq!(bars(&db.store, product).await.iter().map(|bar| bar.tick_count).sum::<u64>(), 200);
         let latest = db.store.latest(&instrument(product)).await.unwrap().unwrap();
         assert_eq!(latest.position.sequence, 1990);
     }
@@ -126,16 +103,9 @@ async fn a_writer_that_gives_up_leaves_nothing() {
             let outcome: Result<Result<_, StoreError>, _> =
                 tokio::time::timeout(budget, write_all(&db.store, &all, &[])).await;
             let stored = history(&db.store, &instrument("BTC-USD")).await.len();
-            assert!(
-                stored == 0 || stored == 2000,
-                "{stored} after {budget_ms} ms, {outcome:?}"
-            );
+            assert!(stored == 0 || stored == 2000, "{stored} after {budget_ms} ms, {outcome:?}");
             assert_eq!(
-                bars(&db.store, "BTC-USD")
-                    .await
-                    .iter()
-                    .map(|bar| bar.tick_count)
-                    .sum::<u64>(),
+                bars(&db.store, "BTC-USD").await.iter().map(|bar| bar.tick_count).sum::<u64>(),
                 stored as u64
             );
         }

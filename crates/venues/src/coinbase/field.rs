@@ -27,20 +27,12 @@ pub enum Field<'a> {
 impl Field<'_> {
     /// The text; `None` when it is anything else.
     pub fn text(&self) -> Option<&str> {
-        if let Self::Text(text) = self {
-            Some(text)
-        } else {
-            None
-        }
+        if let Self::Text(text) = self { Some(text) } else { None }
     }
 
     /// The number; `None` when it is anything else.
     pub fn integer(&self) -> Option<u64> {
-        if let Self::Integer(number) = self {
-            Some(*number)
-        } else {
-            None
-        }
+        if let Self::Integer(number) = self { Some(*number) } else { None }
     }
 
     /// Whether it is not there, or `null`.
@@ -52,11 +44,7 @@ impl Field<'_> {
         match self {
             Self::Text(text) => Ok(text),
             Self::Absent => Err(FrameFault::Missing { field }),
-            other => Err(FrameFault::WrongType {
-                field,
-                found: other.describe(),
-                allowed: "a string",
-            }),
+            other => Err(FrameFault::WrongType { field, found: other.describe(), allowed: "a string" }),
         }
     }
 
@@ -66,11 +54,7 @@ impl Field<'_> {
             Self::Absent => Err(FrameFault::Missing { field }),
             other => {
                 let allowed = "a whole number from 0 to 18446744073709551615";
-                Err(FrameFault::NotANumber {
-                    field,
-                    found: other.describe(),
-                    allowed,
-                })
+                Err(FrameFault::NotANumber { field, found: other.describe(), allowed })
             }
         }
     }
@@ -85,11 +69,7 @@ impl Field<'_> {
             },
             other => {
                 let allowed = "a decimal in a string";
-                Err(FrameFault::NotANumber {
-                    field,
-                    found: other.describe(),
-                    allowed,
-                })
+                Err(FrameFault::NotANumber { field, found: other.describe(), allowed })
             }
         }
     }
@@ -103,10 +83,7 @@ impl Field<'_> {
             Self::Text(text) => text,
             Self::Absent => return Err(FrameFault::Missing { field }),
             other => {
-                return Err(FrameFault::NotATime {
-                    field,
-                    found: other.describe(),
-                });
+                return Err(FrameFault::NotATime { field, found: other.describe() });
             }
         };
         UnixNanos::parse_rfc3339(text).map_err(|source| FrameFault::InvalidTime { field, source })
@@ -193,10 +170,7 @@ mod tests {
         for (json, what) in [
             ("-1", "a negative number"),
             ("1.5", "a number with a fraction or beyond 64 bits"),
-            (
-                "18446744073709551616",
-                "a number with a fraction or beyond 64 bits",
-            ),
+            ("18446744073709551616", "a number with a fraction or beyond 64 bits"),
             ("true", "a boolean"),
             ("[1,[2]]", "an array"),
             ("{\"a\":{}}", "an object"),

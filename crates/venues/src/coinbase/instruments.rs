@@ -15,10 +15,7 @@ impl Instruments {
     pub fn new(products: &[Product]) -> Self {
         let venue = Venue::coinbase();
         let named = |product: &Product| {
-            let instrument = Instrument {
-                venue: venue.clone(),
-                product: product.clone(),
-            };
+            let instrument = Instrument { venue: venue.clone(), product: product.clone() };
             (product.as_str().into(), instrument)
         };
         Self(products.iter().map(named).collect())
@@ -26,8 +23,6 @@ impl Instruments {
 
     /// The instrument of `product`; a product that is not configured is a fault.
     pub fn find(&self, product: &str) -> Result<&Instrument, FrameFault> {
-        self.0.get(product).ok_or_else(|| FrameFault::UnknownProduct {
-            product: clip(product),
-        })
+        self.0.get(product).ok_or_else(|| FrameFault::UnknownProduct { product: clip(product) })
     }
 }

@@ -91,9 +91,7 @@ impl FrameKind {
     /// The kind that the exchange calls `name`; what is not known is [`FrameKind::Unknown`] (rule 3).
     pub(crate) fn named(name: &str) -> Self {
         let known = Self::ALL.into_iter().find(|kind| kind.as_str() == name);
-        known
-            .filter(|kind| *kind != Self::Malformed)
-            .unwrap_or(Self::Unknown)
+        known.filter(|kind| *kind != Self::Malformed).unwrap_or(Self::Unknown)
     }
 }
 
@@ -104,11 +102,7 @@ mod tests {
     #[test]
     fn names_are_told_apart_and_new_ones_are_unknown() {
         for kind in FrameKind::ALL {
-            let expected = if kind == FrameKind::Malformed {
-                FrameKind::Unknown
-            } else {
-                kind
-            };
+            let expected = if kind == FrameKind::Malformed { FrameKind::Unknown } else { kind };
             assert_eq!(FrameKind::named(kind.as_str()), expected);
         }
         assert_eq!(FrameKind::named("ticker_of_2031"), FrameKind::Unknown);

@@ -11,6 +11,7 @@ use super::message::{ErrorMessage, HeartbeatMessage, Outline, RawError, Subscrip
 
 /// A frame that could be read. Numbers and times of a ticker are not checked yet.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "tickers are what matters; boxing would allocate for each")]
 pub enum Message<'a> {
     /// A ticker.
     Ticker(TickerMessage<'a>),
@@ -68,15 +69,10 @@ fn checked_text(frame: &[u8]) -> Result<&str, FrameFault> {
     if frame.len() > FRAME_BYTES_MAX {
         return Err(FrameFault::TooLong { length: frame.len() });
     }
-    let text = std::str::from_utf8(frame).map_err(|error| FrameFault::NotText {
-        valid_up_to: error.valid_up_to(),
-    })?;
+    let text = std::str::from_utf8(frame)
+        .map_err(|error| FrameFault::NotText { valid_up_to: error.valid_up_to() })?;
     // Otherwise an array would pass for a message whose fields come in the order of the struct.
-    if trimmed(text).starts_with('{') {
-        Ok(text)
-    } else {
-        Err(FrameFault::NotAnObject)
-    }
+    if trimmed(text).starts_with('{') { Ok(text) } else { Err(FrameFault::NotAnObject) }
 }
 
 fn decode<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, FrameFault> {
@@ -115,10 +111,7 @@ fn error_message(raw: &RawError<'_>) -> ErrorMessage {
         Field::Text(text) => Some(text.chars().take(256).collect()),
         other => Some(clip(&other.describe())),
     };
-    ErrorMessage {
-        message: said(&raw.message).unwrap_or_default(),
-        reason: said(&raw.reason),
-    }
+    ErrorMessage { message: said(&raw.message).unwrap_or_default(), reason: said(&raw.reason) }
 }
 
 #[cfg(test)]
@@ -135,15 +128,9 @@ mod tests {
         for (frame, kind) in [
             (r#"{"type":"ticker"}"#, FrameKind::Ticker),
             (" {\n\t\"type\" : \"heartbeat\" }", FrameKind::Heartbeat),
-            (
-                r#"{"type":"subscriptions","channels":[]}"#,
-                FrameKind::Subscriptions,
-            ),
+            (r#"{"type":"subscriptions","channels":[]}"#, FrameKind::Subscriptions),
             (r#"{"message":"no","type":"error"}"#, FrameKind::Error),
-            (
-                r#"{"product_id":"BAT-USDC","type":"snapshot","bids":[["0.2","1"]]}"#,
-                FrameKind::Snapshot,
-            ),
+            (r#"{"product_id":"BAT-USDC","type":"snapshot","bids":[["0.2","1"]]}"#, FrameKind::Snapshot),
             (r#"{"type":"last_\u006datch"}"#, FrameKind::LastMatch),
             (r#"{"type":"brand_new","price":{"amount":1}}"#, FrameKind::Unknown),
             (r#"{"type":"malformed"}"#, FrameKind::Unknown),
@@ -156,15 +143,9 @@ mod tests {
     fn says_what_is_wrong_and_where() {
         assert!(matches!(fault(b""), FrameFault::NotAnObject));
         assert!(matches!(fault(b"[\"ticker\",1]"), FrameFault::NotAnObject));
-        assert!(matches!(
-            fault(b"{\"type\":\"ti\xff"),
-            FrameFault::NotText { valid_up_to: 11 }
-        ));
+        assert!(matches!(fault(b"{\"type\":\"ti\xff"), FrameFault::NotText { valid_up_to: 11 }));
         assert!(matches!(fault(b"{}"), FrameFault::Missing { field: "type" }));
-        assert!(matches!(
-            fault(b"{\"type\":7}"),
-            FrameFault::WrongType { field: "type", .. }
-        ));
+        assert!(matches!(fault(b"{\"type\":7}"), FrameFault::WrongType { field: "type", .. }));
         let cut = fault(b"{\"type\":\"l2update\",\"changes\":[[\"buy\",\"1");
         assert_eq!(cut.reason(), RejectReason::Undecodable);
         assert!(cut.detail().contains("column"), "{}", cut.detail());
@@ -177,14 +158,8 @@ mod tests {
     #[test]
     fn deep_nesting_does_not_overflow_the_stack() {
         let deep = |kind: &str| format!("{{\"type\":\"{kind}\",\"price\":{}", "[".repeat(2_000_000));
-        assert!(matches!(
-            fault(deep("ticker").as_bytes()),
-            FrameFault::Undecodable { .. }
-        ));
-        assert!(matches!(
-            fault(deep("status").as_bytes()),
-            FrameFault::Undecodable { .. }
-        ));
+        assert!(matches!(fault(deep("ticker").as_bytes()), FrameFault::Undecodable { .. }));
+        assert!(matches!(fault(deep("status").as_bytes()), FrameFault::Undecodable { .. }));
     }
 
     #[test]
@@ -207,10 +182,7 @@ mod tests {
             br#"{"type":"match","product_id":"BTC-USD","sequence":9,"trade_id":4,"time":"t","size":"1"}"#;
         let outline = outline(frame).unwrap();
         assert_eq!(outline.product_id.text(), Some("BTC-USD"));
-        assert_eq!(
-            (outline.sequence.integer(), outline.trade_id.integer()),
-            (Some(9), Some(4))
-        );
+        assert_eq!((outline.sequence.integer(), outline.trade_id.integer()), (Some(9), Some(4)));
         assert!(super::outline(b"nonsense").is_none());
     }
 }

@@ -80,11 +80,7 @@ enum IncomingChannel {
 impl Request {
     /// The text of a request to join `channels` for each of `products`.
     pub fn subscribe_text(products: &[&str], channels: &[&str]) -> String {
-        let outgoing = Outgoing {
-            r#type: "subscribe",
-            product_ids: products,
-            channels,
-        };
+        let outgoing = Outgoing { r#type: "subscribe", product_ids: products, channels };
         // A struct of strings has no way to fail.
         serde_json::to_string(&outgoing).unwrap_or_default()
     }
@@ -105,11 +101,7 @@ impl Request {
         if named > NAMES_MAX {
             return Err(RequestFault::TooMany(named));
         }
-        let channels = incoming
-            .channels
-            .into_iter()
-            .map(|channel| channel.with(&shared))
-            .collect();
+        let channels = incoming.channels.into_iter().map(|channel| channel.with(&shared)).collect();
         Ok(Self { kind, channels })
     }
 }
@@ -154,10 +146,7 @@ mod tests {
             ]
         );
         let leave = Request::parse(r#"{"type":"unsubscribe","channels":["ticker"]}"#).unwrap();
-        assert_eq!(
-            (leave.kind, leave.channels),
-            (RequestKind::Unsubscribe, vec![channel("ticker", &[])])
-        );
+        assert_eq!((leave.kind, leave.channels), (RequestKind::Unsubscribe, vec![channel("ticker", &[])]));
     }
 
     #[test]
@@ -176,19 +165,10 @@ mod tests {
     fn names_what_is_wrong() {
         assert!(matches!(Request::parse("{"), Err(RequestFault::Malformed(_))));
         assert!(matches!(Request::parse("[]"), Err(RequestFault::Malformed(_))));
-        assert!(matches!(
-            Request::parse(r#"{"type":"ping"}"#),
-            Err(RequestFault::UnknownType(_))
-        ));
-        assert!(matches!(
-            Request::parse(r#"{"type":"subscribe"}"#),
-            Err(RequestFault::NoChannels)
-        ));
+        assert!(matches!(Request::parse(r#"{"type":"ping"}"#), Err(RequestFault::UnknownType(_))));
+        assert!(matches!(Request::parse(r#"{"type":"subscribe"}"#), Err(RequestFault::NoChannels)));
         let many = vec!["BTC-USD"; 200];
         let text = Request::subscribe_text(&many, &["ticker"; 60]);
-        assert!(matches!(
-            Request::parse(&text),
-            Err(RequestFault::TooMany(12_000))
-        ));
+        assert!(matches!(Request::parse(&text), Err(RequestFault::TooMany(12_000))));
     }
 }

@@ -128,11 +128,7 @@ impl Session {
         let per_channel: BTreeSet<String> = products.iter().map(|product| (*product).to_owned()).collect();
         let wanted = channels.iter().map(|channel| {
             // The status channel is of the whole exchange.
-            let products = if *channel == "status" {
-                BTreeSet::new()
-            } else {
-                per_channel.clone()
-            };
+            let products = if *channel == "status" { BTreeSet::new() } else { per_channel.clone() };
             (confirmed_name(channel).to_owned(), products)
         });
         let mut session = Self {
@@ -141,9 +137,7 @@ impl Session {
             instruments: Instruments::new(&config.products),
             wanted: wanted.collect(),
             idle_timeout: config.idle_timeout,
-            state: State::Subscribing {
-                deadline: now.uptime.saturating_add(config.confirm_timeout),
-            },
+            state: State::Subscribing { deadline: now.uptime.saturating_add(config.confirm_timeout) },
             missing: Vec::new(),
             last_heard: now.uptime,
             frames: 0,
@@ -234,15 +228,8 @@ impl Session {
                 missing.push(channel.clone());
                 continue;
             };
-            let listed: BTreeSet<&str> = confirmed
-                .product_ids
-                .iter()
-                .flatten()
-                .map(String::as_str)
-                .collect();
-            let lacking = products
-                .iter()
-                .filter(|product| !listed.contains(product.as_str()));
+            let listed: BTreeSet<&str> = confirmed.product_ids.iter().flatten().map(String::as_str).collect();
+            let lacking = products.iter().filter(|product| !listed.contains(product.as_str()));
             missing.extend(lacking.map(|product| format!("{channel}:{product}")));
         }
         missing.truncate(MISSING_NAMED_MAX);

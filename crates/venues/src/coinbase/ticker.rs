@@ -22,14 +22,8 @@ impl TickerMessage<'_> {
             event_time: self.time.required_time("time")?,
             receive_time,
             last_trade: Some(self.trade()?),
-            best_bid: quote(
-                ("best_bid", &self.best_bid),
-                ("best_bid_size", &self.best_bid_size),
-            )?,
-            best_ask: quote(
-                ("best_ask", &self.best_ask),
-                ("best_ask_size", &self.best_ask_size),
-            )?,
+            best_bid: quote(("best_bid", &self.best_bid), ("best_bid_size", &self.best_bid_size))?,
+            best_ask: quote(("best_ask", &self.best_ask), ("best_ask_size", &self.best_ask_size))?,
             day: self.day()?,
             flags: TickFlags::default(),
         })
@@ -74,9 +68,7 @@ fn side(field: &Field<'_>) -> Result<Option<Side>, FrameFault> {
         Field::Absent => Ok(None),
         Field::Text(text) if text == "buy" => Ok(Some(Side::Buy)),
         Field::Text(text) if text == "sell" => Ok(Some(Side::Sell)),
-        other => Err(FrameFault::UnknownSide {
-            found: clip(&other.describe()),
-        }),
+        other => Err(FrameFault::UnknownSide { found: clip(&other.describe()) }),
     }
 }
 

@@ -87,7 +87,9 @@ fn a_snapshot_never_invents_a_price() {
 fn a_snapshot_tells_when_each_group_was_said() {
     let full = Snapshot::first(&tick()).unwrap();
     let frame = snapshot(&full, Numbers::Number);
-    assert!(text(&frame).contains(r#""last_trade":{"px":61234.5600,"qty":0.00000001,"ts":1618677846123456789,"#));
+    assert!(
+        text(&frame).contains(r#""last_trade":{"px":61234.5600,"qty":0.00000001,"ts":1618677846123456789,"#)
+    );
     let frame: Value = serde_json::from_slice(&frame).unwrap();
     let state = &frame["data"]["state"];
     assert_eq!(state["last_seq"], 24_370_129_318_u64);
@@ -100,7 +102,10 @@ fn a_snapshot_tells_when_each_group_was_said() {
 fn small_frames_are_json_whatever_is_in_them() {
     let refusal = Refusal::new(Code::InvalidJson, "a \"quote\",\na line and \u{1}");
     let frame: Value = serde_json::from_slice(&error(&refusal)).unwrap();
-    assert_eq!((frame["code"].as_str(), frame["msg"].as_str()), (Some("INVALID_JSON"), Some(&*refusal.message)));
+    assert_eq!(
+        (frame["code"].as_str(), frame["msg"].as_str()),
+        (Some("INVALID_JSON"), Some(&*refusal.message))
+    );
     assert_eq!(text(&rate_limit(10)), r#"{"op":"rate_limit","retry_ms":10}"#);
     assert_eq!(text(&pong("1.50")), r#"{"op":"pong","t":1.50}"#);
     let frame: Value = serde_json::from_slice(&missed("missed", Some("BTC-USD"), None)).unwrap();
@@ -117,7 +122,10 @@ fn events_say_what_happened() {
     };
     let stale = feed_event(&event(EventKind::FeedState(FeedState::BackingOff)), Numbers::Number);
     let stale: Value = serde_json::from_slice(&stale).unwrap();
-    assert_eq!((stale["op"].as_str(), stale["data"]["type"].as_str()), (Some("event"), Some("feed_backing_off")));
+    assert_eq!(
+        (stale["op"].as_str(), stale["data"]["type"].as_str()),
+        (Some("event"), Some("feed_backing_off"))
+    );
     let gap = EventKind::Gap(Gap {
         instrument: Instrument::new("coinbase", "BTC-USD").unwrap(),
         run: 0,

@@ -27,24 +27,15 @@ async fn an_exchange_that_comes_back_is_found_again() {
     ingestor.ready().await;
     let before = ingestor.ticks().await;
     eventually(PATIENCE, || async { ingestor.ticks().await > before + 10 }).await;
-    let states: Vec<_> = ingestor
-        .events(3)
-        .await
-        .into_iter()
-        .map(|event| event.kind)
-        .collect();
+    let states: Vec<_> = ingestor.events(3).await.into_iter().map(|event| event.kind).collect();
     assert_eq!(
         states,
         [FeedState::Live, FeedState::BackingOff, FeedState::Live].map(EventKind::FeedState),
         "one for each change, however many attempts there were"
     );
     ingestor.stop().await;
-    let mut sessions: Vec<String> = ingestor
-        .take_batches()
-        .await
-        .into_iter()
-        .map(|batch| batch.session.id)
-        .collect();
+    let mut sessions: Vec<String> =
+        ingestor.take_batches().await.into_iter().map(|batch| batch.session.id).collect();
     sessions.dedup();
     assert_eq!(sessions.len(), 2, "a new connection is a new session");
     exchange.stop().await;
@@ -100,16 +91,11 @@ const CONFIRMED: &str = r#"{"type":"subscriptions","channels":[{"name":"ticker",
 #[tokio::test]
 async fn a_mute_feed_is_left_and_connected_anew() {
     let (url, mut connections) = mute_exchange(CONFIRMED).await;
-    let impatient = ingestor::Config {
-        idle_timeout: Duration::from_millis(500),
-        ..config(&url, &["BTC-USD"])
-    };
+    let impatient =
+        ingestor::Config { idle_timeout: Duration::from_millis(500), ..config(&url, &["BTC-USD"]) };
     let mut ingestor = Ingestor::start(impatient).await;
     ingestor.ready().await;
-    timeout(PATIENCE, connections.wait_for(|count| *count >= 2))
-        .await
-        .expect("a second connection")
-        .unwrap();
+    timeout(PATIENCE, connections.wait_for(|count| *count >= 2)).await.expect("a second connection").unwrap();
     let events = ingestor.events(2).await;
     assert_eq!(events[1].kind, EventKind::FeedState(FeedState::Stale));
     ingestor.stop().await;
@@ -118,16 +104,11 @@ async fn a_mute_feed_is_left_and_connected_anew() {
 #[tokio::test]
 async fn a_subscription_that_is_not_confirmed_is_tried_again() {
     let (url, mut connections) = mute_exchange(r#"{"type":"subscriptions","channels":[]}"#).await;
-    let impatient = ingestor::Config {
-        confirm_timeout: Duration::from_millis(300),
-        ..config(&url, &["BTC-USD"])
-    };
+    let impatient =
+        ingestor::Config { confirm_timeout: Duration::from_millis(300), ..config(&url, &["BTC-USD"]) };
     let mut ingestor = Ingestor::start(impatient).await;
     ingestor.waits_because("did not confirm heartbeat, ticker").await;
-    timeout(PATIENCE, connections.wait_for(|count| *count >= 2))
-        .await
-        .expect("a second connection")
-        .unwrap();
+    timeout(PATIENCE, connections.wait_for(|count| *count >= 2)).await.expect("a second connection").unwrap();
     assert!(!ingestor.ctx.readiness.is_ready());
     ingestor.stop().await;
 }
@@ -135,10 +116,7 @@ async fn a_subscription_that_is_not_confirmed_is_tried_again() {
 #[tokio::test]
 async fn among_other_roles_a_mute_feed_is_only_told() {
     let (url, _connections) = mute_exchange(r#"{"type":"subscriptions","channels":[]}"#).await;
-    let modest = ingestor::Config {
-        feed_decides_readiness: false,
-        ..config(&url, &["BTC-USD"])
-    };
+    let modest = ingestor::Config { feed_decides_readiness: false, ..config(&url, &["BTC-USD"]) };
     let mut ingestor = Ingestor::start(modest).await;
     ingestor.ready().await;
     let report = ingestor.ctx.readiness.report();
@@ -149,25 +127,12 @@ async fn among_other_roles_a_mute_feed_is_only_told() {
 #[tokio::test]
 async fn a_stop_does_not_wait_for_a_bus_that_takes_nothing() {
     let exchange = Exchange::start(market(&["BTC-USD"], simulator::Rate::PerSecond(2_000))).await;
-    let narrow = bus::Config {
-        raw_size_max_bytes: Some(10_000),
-        raw_buffer_max_ticks: 16,
-        ..bus::Config::default()
-    };
-    let quick = ingestor::Config {
-        drain_max: Duration::from_millis(300),
-        ..config(&exchange.url(), &["BTC-USD"])
-    };
+    let narrow =
+        bus::Config { raw_size_max_bytes: Some(10_000), raw_buffer_max_ticks: 16, ..bus::Config::default() };
+    let quick =
+        ingestor::Config { drain_max: Duration::from_millis(300), ..config(&exchange.url(), &["BTC-USD"]) };
     let mut ingestor = Ingestor::start_on(quick, Bus::embedded(&narrow)).await;
-    let full = || async {
-        ingestor
-            .bus
-            .stream_state(bus::StreamKind::Raw)
-            .await
-            .unwrap()
-            .size_bytes
-            > 5_000
-    };
+    let full = || async { ingestor.bus.stream_state(bus::StreamKind::Raw).await.unwrap().size_bytes > 5_000 };
     eventually(PATIENCE, full).await;
     let asked = tokio::time::Instant::now();
     ingestor.stop().await;
@@ -179,18 +144,10 @@ async fn a_stop_does_not_wait_for_a_bus_that_takes_nothing() {
 async fn what_no_attempt_can_mend_is_an_error_at_the_start() {
     let start = async |config| {
         let ctx = runtime::RoleContext::new(runtime::Readiness::new(), runtime::Shutdown::new());
-        ingestor::run(config, Bus::embedded(&bus::Config::default()), ctx)
-            .await
-            .unwrap_err()
+        ingestor::run(config, Bus::embedded(&bus::Config::default()), ctx).await.unwrap_err()
     };
-    assert!(matches!(
-        start(config("ws://127.0.0.1:1", &[])).await,
-        ingestor::Error::NoProducts
-    ));
-    assert!(matches!(
-        start(config("http://127.0.0.1:1", &["A-B"])).await,
-        ingestor::Error::Address { .. }
-    ));
+    assert!(matches!(start(config("ws://127.0.0.1:1", &[])).await, ingestor::Error::NoProducts));
+    assert!(matches!(start(config("http://127.0.0.1:1", &["A-B"])).await, ingestor::Error::Address { .. }));
     let missing = ingestor::Config {
         ca_file: Some("/nonexistent/ca.pem".into()),
         ..config("wss://127.0.0.1:1", &["A-B"])

@@ -33,11 +33,7 @@ impl Exchange {
         let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::new();
         let ctx = RoleContext::new(Readiness::new(), shutdown.clone());
-        Self {
-            address,
-            shutdown,
-            task: tokio::spawn(simulator::run(config, listener, ctx)),
-        }
+        Self { address, shutdown, task: tokio::spawn(simulator::run(config, listener, ctx)) }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -46,11 +42,7 @@ impl Exchange {
 
     pub(crate) async fn stop(self) {
         self.shutdown.request();
-        timeout(PATIENCE, self.task)
-            .await
-            .expect("it drains")
-            .unwrap()
-            .unwrap();
+        timeout(PATIENCE, self.task).await.expect("it drains").unwrap().unwrap();
     }
 }
 
@@ -73,19 +65,14 @@ impl Ingestor {
     }
 
     pub(crate) async fn ready(&self) {
-        timeout(PATIENCE, self.ctx.readiness.ready())
-            .await
-            .expect("the feed is live");
+        timeout(PATIENCE, self.ctx.readiness.ready()).await.expect("the feed is live");
     }
 
     /// Waits until it is not ready for a reason that contains `text`.
     pub(crate) async fn waits_because(&self, text: &str) {
         eventually(PATIENCE, || async {
             let report = self.ctx.readiness.report();
-            let told = report
-                .waiting
-                .iter()
-                .any(|latch| latch.name == "feed" && latch.reason.contains(text));
+            let told = report.waiting.iter().any(|latch| latch.name == "feed" && latch.reason.contains(text));
             told.then_some(()).ok_or(report)
         })
         .await;
@@ -94,11 +81,7 @@ impl Ingestor {
     /// Requests the shutdown and waits until it has drained.
     pub(crate) async fn stop(&mut self) {
         self.ctx.shutdown.request();
-        timeout(PATIENCE, &mut self.task)
-            .await
-            .expect("it drains")
-            .unwrap()
-            .unwrap();
+        timeout(PATIENCE, &mut self.task).await.expect("it drains").unwrap().unwrap();
     }
 
     /// Everything in `LF_RAW`, oldest first per shard.
@@ -111,11 +94,7 @@ impl Ingestor {
                 if deliveries.is_empty() {
                     break;
                 }
-                batches.extend(
-                    deliveries
-                        .iter()
-                        .map(|delivery| delivery.content.clone().unwrap()),
-                );
+                batches.extend(deliveries.iter().map(|delivery| delivery.content.clone().unwrap()));
                 reader.ack(&deliveries).await.unwrap();
             }
         }
@@ -138,13 +117,7 @@ impl Ingestor {
         let mut follower = self.bus.follow_events(FollowFrom::AfterSequence(0));
         let mut events = Vec::new();
         while events.len() < count {
-            events.push(
-                timeout(PATIENCE, follower.next())
-                    .await
-                    .expect("an event")
-                    .unwrap()
-                    .content,
-            );
+            events.push(timeout(PATIENCE, follower.next()).await.expect("an event").unwrap().content);
         }
         events
     }
@@ -172,26 +145,14 @@ pub(crate) fn config(url: &str, names: &[&str]) -> Config {
 }
 
 pub(crate) fn replay(path: &Path) -> simulator::Config {
-    let replay = simulator::ReplayConfig {
-        path: path.to_owned(),
-        speed: simulator::Speed::Max,
-    };
-    simulator::Config {
-        source: simulator::Source::Replay(replay),
-        ..simulator::Config::default()
-    }
+    let replay = simulator::ReplayConfig { path: path.to_owned(), speed: simulator::Speed::Max };
+    simulator::Config { source: simulator::Source::Replay(replay), ..simulator::Config::default() }
 }
 
 pub(crate) fn market(names: &[&str], rate: simulator::Rate) -> simulator::Config {
-    let generate = simulator::GenerateConfig {
-        products: products(names),
-        rate,
-        ..simulator::GenerateConfig::default()
-    };
-    simulator::Config {
-        source: simulator::Source::Generate(generate),
-        ..simulator::Config::default()
-    }
+    let generate =
+        simulator::GenerateConfig { products: products(names), rate, ..simulator::GenerateConfig::default() };
+    simulator::Config { source: simulator::Source::Generate(generate), ..simulator::Config::default() }
 }
 
 pub(crate) fn recording(name: &str) -> PathBuf {

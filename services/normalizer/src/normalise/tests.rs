@@ -14,7 +14,12 @@ fn tick(sequence: u64, seconds: i64) -> Tick {
         sequence: Some(sequence),
         event_time: time,
         receive_time: time,
-        last_trade: Some(Trade { price: Decimal::ONE, size: Decimal::ONE, side: None, trade_id: Some(sequence) }),
+        last_trade: Some(Trade {
+            price: Decimal::ONE,
+            size: Decimal::ONE,
+            side: None,
+            trade_id: Some(sequence),
+        }),
         best_bid: None,
         best_ask: None,
         day: None,
@@ -44,10 +49,12 @@ fn good_ticks_go_on_and_bad_ones_are_filed_with_their_reason() {
     let mut crossed = tick(20, 0);
     crossed.best_bid = Some(Quote { price: Decimal::TWO, size: None });
     crossed.best_ask = Some(Quote { price: Decimal::ONE, size: None });
-    let result = state.live(batch("a", vec![tick(10, 0), crossed, tick(30, 0), tick(30, 0), tick(25, 0)]), 7, NOW);
+    let result =
+        state.live(batch("a", vec![tick(10, 0), crossed, tick(30, 0), tick(30, 0), tick(25, 0)]), 7, NOW);
     assert_eq!(sequences(&result), [10, 30]);
     assert_eq!(result.duplicates, 1);
-    let filed: Vec<_> = result.rejects.iter().map(|reject| (reject.reason, reject.identity.as_str())).collect();
+    let filed: Vec<_> =
+        result.rejects.iter().map(|reject| (reject.reason, reject.identity.as_str())).collect();
     assert_eq!(filed, [(RejectReason::CrossedBook, "7/1"), (RejectReason::OutOfOrder, "7/4")]);
     assert_eq!(state.position(&tick(1, 0).instrument), Some(Position { run: 0, sequence: 30 }));
 }
@@ -60,7 +67,10 @@ fn a_new_run_is_told_and_counted_on() {
     assert_eq!(result.ticks.iter().map(|tick| tick.run).collect::<Vec<_>>(), [1, 1]);
     assert_eq!(result.events.len(), 1);
     let first = Position { run: 1, sequence: 5 };
-    assert_eq!(result.events[0].kind, EventKind::NewRun { previous: Position { run: 0, sequence: 1000 }, first });
+    assert_eq!(
+        result.events[0].kind,
+        EventKind::NewRun { previous: Position { run: 0, sequence: 1000 }, first }
+    );
 }
 
 #[test]

@@ -3,21 +3,11 @@ use std::collections::BTreeSet;
 
 fn clients(messages: usize, bytes: usize) -> Clients {
     let products = BTreeSet::from(["BTC-USD", "ETH-USD"].map(str::to_owned));
-    Clients::new(
-        Offer {
-            channels: vec!["ticker", "heartbeat"],
-            products,
-        },
-        messages,
-        bytes,
-    )
+    Clients::new(Offer { channels: vec!["ticker", "heartbeat"], products }, messages, bytes)
 }
 
 fn subscribe(clients: &Clients, client: &Client, products: &[&str], channels: &[&str]) {
-    clients.request(
-        client,
-        Request::parse(&Request::subscribe_text(products, channels)),
-    );
+    clients.request(client, &Request::parse(&Request::subscribe_text(products, channels)));
 }
 
 fn recipients(clients: &Clients, channel: Option<&str>, product: Option<&str>) -> usize {
@@ -34,16 +24,9 @@ async fn the_answer_comes_before_what_was_asked_for() {
     let (client, mut queued) = clients.join();
     assert_eq!(recipients(&clients, None, None), 0);
     subscribe(&clients, &client, &["BTC-USD"], &["ticker"]);
-    assert_eq!(
-        recipients(&clients, Some("ticker"), Some("BTC-USD")),
-        0,
-        "nobody took notice yet"
-    );
+    assert_eq!(recipients(&clients, Some("ticker"), Some("BTC-USD")), 0, "nobody took notice yet");
     let fresh = clients.take_fresh();
-    assert_eq!(
-        (fresh[0].1.as_str(), fresh[0].2.as_str(), fresh.len()),
-        ("ticker", "BTC-USD", 1)
-    );
+    assert_eq!((fresh[0].1.as_str(), fresh[0].2.as_str(), fresh.len()), ("ticker", "BTC-USD", 1));
     assert_eq!(recipients(&clients, Some("ticker"), Some("BTC-USD")), 1);
     assert_eq!(recipients(&clients, Some("heartbeat"), Some("BTC-USD")), 0);
     assert_eq!(recipients(&clients, None, Some("ETH-USD")), 0);
@@ -58,7 +41,7 @@ async fn the_audience_is_who_subscribed() {
     let audience = clients.audience();
     let (client, _queued) = clients.join();
     assert_eq!(audience.borrow().subscribed, 0);
-    clients.request(&client, Request::parse("nonsense"));
+    clients.request(&client, &Request::parse("nonsense"));
     assert!(!clients.is_subscribed(&client));
     subscribe(&clients, &client, &["BTC-USD"], &["ticker"]);
     assert!(clients.is_subscribed(&client));
@@ -110,11 +93,7 @@ async fn a_client_that_left_is_not_waited_for() {
     assert!(client.offer(Message::text("1")));
     drop(queued);
     let started = tokio::time::Instant::now();
-    assert!(
-        !client
-            .deliver(Message::text("2"), Duration::from_secs(3_600))
-            .await
-    );
+    assert!(!client.deliver(Message::text("2"), Duration::from_secs(3_600)).await);
     assert_eq!(started.elapsed(), Duration::ZERO);
     assert!(!client.too_slow.is_cancelled());
 }

@@ -52,13 +52,7 @@ impl Day {
                 minute.volume += size;
             }
             None => {
-                self.minutes.push_back(Minute {
-                    number,
-                    open: price,
-                    high: price,
-                    low: price,
-                    volume: size,
-                });
+                self.minutes.push_back(Minute { number, open: price, high: price, low: price, volume: size });
             }
         }
         let hour = number.div_euclid(MINUTES_OF_AN_HOUR);
@@ -82,37 +76,22 @@ impl Day {
 
     fn forget(&mut self, now: i64) {
         let mut forgot = false;
-        while let Some(minute) = self
-            .minutes
-            .front()
-            .filter(|minute| now - minute.number >= MINUTES_OF_A_DAY)
+        while let Some(minute) = self.minutes.front().filter(|minute| now - minute.number >= MINUTES_OF_A_DAY)
         {
             self.volume_day -= minute.volume;
             self.minutes.pop_front();
             forgot = true;
         }
         let hour = now.div_euclid(MINUTES_OF_AN_HOUR);
-        while let Some((_, volume)) = self
-            .hours
-            .front()
-            .filter(|(number, _)| hour - number >= HOURS_OF_30_DAYS)
+        while let Some((_, volume)) =
+            self.hours.front().filter(|(number, _)| hour - number >= HOURS_OF_30_DAYS)
         {
             self.volume_month -= volume;
             self.hours.pop_front();
         }
         if forgot {
-            self.high = self
-                .minutes
-                .iter()
-                .map(|minute| minute.high)
-                .max()
-                .unwrap_or(i64::MIN);
-            self.low = self
-                .minutes
-                .iter()
-                .map(|minute| minute.low)
-                .min()
-                .unwrap_or(i64::MAX);
+            self.high = self.minutes.iter().map(|minute| minute.high).max().unwrap_or(i64::MIN);
+            self.low = self.minutes.iter().map(|minute| minute.low).min().unwrap_or(i64::MAX);
         }
     }
 }
@@ -129,50 +108,14 @@ mod tests {
     fn the_day_moves_on() {
         let mut day = Day::default();
         let first = day.add(at(0), 100, 5);
-        assert_eq!(
-            first,
-            Stats {
-                open: 100,
-                high: 100,
-                low: 100,
-                volume_day: 5,
-                volume_month: 5
-            }
-        );
+        assert_eq!(first, Stats { open: 100, high: 100, low: 100, volume_day: 5, volume_month: 5 });
         day.add(at(0), 120, 1);
         day.add(at(10), 90, 2);
         let last = day.add(at(MINUTES_OF_A_DAY - 1), 95, 1);
-        assert_eq!(
-            last,
-            Stats {
-                open: 100,
-                high: 120,
-                low: 90,
-                volume_day: 9,
-                volume_month: 9
-            }
-        );
+        assert_eq!(last, Stats { open: 100, high: 120, low: 90, volume_day: 9, volume_month: 9 });
         let next = day.add(at(MINUTES_OF_A_DAY), 96, 1);
-        assert_eq!(
-            next,
-            Stats {
-                open: 90,
-                high: 96,
-                low: 90,
-                volume_day: 4,
-                volume_month: 10
-            }
-        );
+        assert_eq!(next, Stats { open: 90, high: 96, low: 90, volume_day: 4, volume_month: 10 });
         let much_later = day.add(at(40 * MINUTES_OF_A_DAY), 80, 1);
-        assert_eq!(
-            much_later,
-            Stats {
-                open: 80,
-                high: 80,
-                low: 80,
-                volume_day: 1,
-                volume_month: 1
-            }
-        );
+        assert_eq!(much_later, Stats { open: 80, high: 80, low: 80, volume_day: 1, volume_month: 1 });
     }
 }

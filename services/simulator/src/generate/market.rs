@@ -71,31 +71,21 @@ impl Market {
             }
         });
         let courses = courses.collect();
-        Self {
-            random,
-            courses,
-            last_time: now,
-        }
+        Self { random, courses, last_time: now }
     }
 
     /// One trade of each product, so that there is a last trade from the start.
     pub(crate) fn opening_trades(&mut self, now: UnixNanos) -> Vec<Ticker> {
-        (0..self.courses.len())
-            .filter_map(|index| self.trade_of(index, now, 1))
-            .collect()
+        (0..self.courses.len()).filter_map(|index| self.trade_of(index, now, 1)).collect()
     }
 
-    /// The next trade, of any product; the first products trade more.
-    pub(crate) fn trade(&mut self, now: UnixNanos) -> Ticker {
+    /// The next trade, of any product; the first products trade more. `None` only for a market without products.
+    pub(crate) fn trade(&mut self, now: UnixNanos) -> Option<Ticker> {
         let count = u64::try_from(self.courses.len()).unwrap_or(1);
         let (one, other) = (self.random.below(count), self.random.below(count));
         let index = usize::try_from(one.min(other)).unwrap_or(0);
         let step = self.random.below(40) + 2;
-        self.trade_of(index, now, step).unwrap_or_else(|| Ticker {
-            // A market has at least one product; `run` refuses to start without.
-            product: self.courses[0].product.clone(),
-            frame: String::new(),
-        })
+        self.trade_of(index, now, step)
     }
 
     /// Product, sequence and trade_id of each heartbeat; a heartbeat is an event of its own in the sequence.
@@ -114,10 +104,7 @@ impl Market {
         course.sequence = course.sequence.saturating_add(sequence_step);
         course.trade_id = course.trade_id.saturating_add(1);
         let frame = course.trade(self.last_time, &mut self.random);
-        Some(Ticker {
-            product: course.product.clone(),
-            frame,
-        })
+        Some(Ticker { product: course.product.clone(), frame })
     }
 }
 
@@ -128,17 +115,9 @@ impl Course {
         let stats = self.day.add(at, self.price, size);
         // The quote after the trade: the taker's side was eaten up to the price or beyond, so the price lies within it.
         let width = (self.price / 100_000).max(1);
-        let near = if random.percent(60) {
-            0
-        } else {
-            random.around(width).abs()
-        };
+        let near = if random.percent(60) { 0 } else { random.around(width).abs() };
         let far = random.around(width).abs() + 1;
-        let (below, above) = if self.side == Side::Buy {
-            (far, near)
-        } else {
-            (near, far)
-        };
+        let (below, above) = if self.side == Side::Buy { (far, near) } else { (near, far) };
         let bid = self.price.saturating_sub(below).max(1);
         let ask = self.price.saturating_add(above).max(bid.saturating_add(1));
         let sizes = (self.size(random), self.size(random));
@@ -161,16 +140,8 @@ impl Course {
     /// Mostly small sizes and a few large ones; some of them round.
     fn size(&self, random: &mut Random) -> i64 {
         let scaled = self.usual_size.saturating_mul(random.around(100).abs() + 1) / 100;
-        let size = if random.percent(6) {
-            scaled.saturating_mul(12)
-        } else {
-            scaled >> random.below(6)
-        };
-        let rounded = if random.percent(25) {
-            size - size % (self.usual_size / 10).max(1)
-        } else {
-            size
-        };
+        let size = if random.percent(6) { scaled.saturating_mul(12) } else { scaled >> random.below(6) };
+        let rounded = if random.percent(25) { size - size % (self.usual_size / 10).max(1) } else { size };
         rounded.max(1)
     }
 
@@ -218,17 +189,10 @@ fn manner(product: &str) -> (u32, i64, u32, i64) {
     if let Some((_, price_decimals, price, size_decimals, size)) = known {
         return (*price_decimals, *price, *size_decimals, *size);
     }
-    let seed = product.bytes().fold(0_u64, |seed, byte| {
-        seed.wrapping_mul(31).wrapping_add(u64::from(byte))
-    });
+    let seed = product.bytes().fold(0_u64, |seed, byte| seed.wrapping_mul(31).wrapping_add(u64::from(byte)));
     let mut random = Random::new(seed);
     let price = 2_000 + i64::try_from(random.below(500_000)).unwrap_or(0);
-    (
-        4,
-        price,
-        4,
-        10_000 + i64::try_from(random.below(1_000_000)).unwrap_or(0),
-    )
+    (4, price, 4, 10_000 + i64::try_from(random.below(1_000_000)).unwrap_or(0))
 }
 
 #[cfg(test)]

@@ -28,9 +28,7 @@ impl Random {
     /// `-by` to `by`.
     pub(crate) fn around(&mut self, by: i64) -> i64 {
         let width = by.unsigned_abs().saturating_mul(2).saturating_add(1);
-        i64::try_from(self.below(width))
-            .unwrap_or(0)
-            .saturating_sub(by.abs())
+        i64::try_from(self.below(width)).unwrap_or(0).saturating_sub(by.abs())
     }
 
     /// True `chance` times in 100.
@@ -55,14 +53,7 @@ mod tests {
     fn the_first_numbers_are_those_of_the_reference() {
         let mut random = Random::new(1_234_567);
         let first: Vec<u64> = (0..3).map(|_| random.next()).collect();
-        assert_eq!(
-            first,
-            [
-                6_457_827_717_110_365_317,
-                3_203_168_211_198_807_973,
-                9_817_491_932_198_370_423
-            ]
-        );
+        assert_eq!(first, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
     }
 
     #[test]
@@ -74,9 +65,6 @@ mod tests {
             assert!((-2..=2).contains(&random.around(2)));
         }
         let total: Duration = (0..10_000).map(|_| random.pause(1_000)).sum();
-        assert!(
-            (Duration::from_secs(9)..Duration::from_secs(11)).contains(&total),
-            "{total:?}"
-        );
+        assert!((Duration::from_secs(9)..Duration::from_secs(11)).contains(&total), "{total:?}");
     }
 }

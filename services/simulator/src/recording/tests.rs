@@ -32,21 +32,11 @@ fn reads_lines_verbatim_and_tells_what_they_name() {
     assert_eq!(lines.len(), 4);
     assert_eq!(lines[0].message.to_text().unwrap(), TICKER);
     assert_eq!(lines[0].product.as_deref(), Some("BTC-USD"));
-    assert_eq!(
-        (lines[0].sequence, lines[0].trade_id, lines[0].is_ticker),
-        (Some(8), Some(6), true)
-    );
+    assert_eq!((lines[0].sequence, lines[0].trade_id, lines[0].is_ticker), (Some(8), Some(6), true));
     assert_eq!(lines[0].time.unwrap().nanos(), 1_554_076_804_540_000_000);
-    assert_eq!(
-        (lines[1].message.to_text().unwrap(), &lines[1].product),
-        ("{broken", &None)
-    );
+    assert_eq!((lines[1].message.to_text().unwrap(), &lines[1].product), ("{broken", &None));
     assert!(lines[2].is_subscriptions);
-    assert_eq!(
-        (&lines[3].product, lines[3].trade_id),
-        (&None, Some(7)),
-        "no such product can exist"
-    );
+    assert_eq!((&lines[3].product, lines[3].trade_id), (&None, Some(7)), "no such product can exist");
 }
 
 #[test]
@@ -55,42 +45,27 @@ fn packed_files_are_known_by_their_content() {
     bytes.extend(packed(TICKER.replace("BTC", "ETH").as_bytes()));
     let (_folder, path) = written(&bytes);
     assert_eq!(lines(&path).len(), 2, "several members make one recording");
-    assert_eq!(
-        products(&path).unwrap(),
-        BTreeSet::from(["BTC-USD", "ETH-USD"].map(str::to_owned))
-    );
+    assert_eq!(products(&path).unwrap(), BTreeSet::from(["BTC-USD", "ETH-USD"].map(str::to_owned)));
 }
 
 #[test]
 fn bytes_that_are_no_text_go_out_as_they_are() {
     let (_folder, path) = written(b"{\"a\":\xff}\n");
-    assert_eq!(
-        lines(&path)[0].message,
-        Message::Binary(Bytes::from_static(b"{\"a\":\xff}"))
-    );
+    assert_eq!(lines(&path)[0].message, Message::Binary(Bytes::from_static(b"{\"a\":\xff}")));
 }
 
 #[test]
 fn says_what_cannot_be_used() {
     let missing = Path::new("/nonexistent/recording");
-    assert!(matches!(
-        products(missing),
-        Err(RecordingError::Unreadable { line: 0, .. })
-    ));
+    assert!(matches!(products(missing), Err(RecordingError::Unreadable { line: 0, .. })));
     let (_folder, path) = written(b"{}\n");
     assert!(matches!(products(&path), Err(RecordingError::NoProducts { .. })));
     let mut cut = packed(&TICKER.repeat(100).into_bytes());
     cut.truncate(cut.len() - 12);
     let (_folder, path) = written(&cut);
-    assert!(matches!(
-        products(&path),
-        Err(RecordingError::Unreadable { line: 1, .. })
-    ));
+    assert!(matches!(products(&path), Err(RecordingError::Unreadable { line: 1, .. })));
     let (_folder, path) = written(&[TICKER.as_bytes(), b"\n", &vec![b'x'; FRAME_BYTES_MAX + 5]].concat());
-    assert!(matches!(
-        products(&path),
-        Err(RecordingError::LineTooLong { line: 2, .. })
-    ));
+    assert!(matches!(products(&path), Err(RecordingError::LineTooLong { line: 2, .. })));
     let (_folder, path) =
         written(&[TICKER.as_bytes(), b"\n", &vec![b'x'; FRAME_BYTES_MAX], b"\r\n{}"].concat());
     assert_eq!(lines(&path).len(), 3, "the longest line that is allowed");

@@ -28,10 +28,7 @@ async fn recorded_pauses_are_kept_up_to_two_seconds() {
     let times = [at(0), at(1), at(1), at(3), at(three_years), at(three_years + 1)];
     assert_eq!(pauses(Speed::Factor(1.0), &times), seconds(&[0, 1, 0, 2, 2, 1]));
     assert_eq!(pauses(Speed::Factor(0.5), &times), seconds(&[0, 2, 0, 4, 4, 2]));
-    assert_eq!(
-        pauses(Speed::Factor(1_000.0), &times)[1],
-        Duration::from_millis(1)
-    );
+    assert_eq!(pauses(Speed::Factor(1_000.0), &times)[1], Duration::from_millis(1));
     assert_eq!(Pace::new(Speed::Max).due(at(5), Instant::now()), None);
 }
 

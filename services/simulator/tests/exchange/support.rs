@@ -35,11 +35,7 @@ impl Exchange {
     /// Stops it and waits until everything of it has ended, the file of the truth included.
     pub(crate) async fn stop(self) {
         self.shutdown.request();
-        timeout(PATIENCE, self.task)
-            .await
-            .expect("it drains")
-            .unwrap()
-            .unwrap();
+        timeout(PATIENCE, self.task).await.expect("it drains").unwrap().unwrap();
     }
 }
 
@@ -60,8 +56,7 @@ impl Client {
     }
 
     pub(crate) async fn subscribe(&mut self, products: &[&str], channels: &[&str]) {
-        self.say(&venues::coinbase::Request::subscribe_text(products, channels))
-            .await;
+        self.say(&venues::coinbase::Request::subscribe_text(products, channels)).await;
     }
 
     pub(crate) async fn say(&mut self, text: &str) {
@@ -107,23 +102,16 @@ pub(crate) fn recorded(path: &Path) -> Vec<String> {
     use std::io::{BufRead as _, BufReader, Read};
     let file = std::fs::File::open(path).unwrap();
     let packed = path.extension().is_some_and(|extension| extension == "gz");
-    let reader: Box<dyn Read> = if packed {
-        Box::new(flate2::read::MultiGzDecoder::new(file))
-    } else {
-        Box::new(file)
-    };
+    let reader: Box<dyn Read> =
+        if packed { Box::new(flate2::read::MultiGzDecoder::new(file)) } else { Box::new(file) };
     let lines = BufReader::new(reader).lines().map(Result::unwrap);
-    lines
-        .filter(|line| !line.contains(r#""type":"subscriptions""#))
-        .collect()
+    lines.filter(|line| !line.contains(r#""type":"subscriptions""#)).collect()
 }
 
 /// The lines of the truth, parsed.
 pub(crate) fn truth(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
 pub(crate) fn frames(truth: &[Value]) -> Vec<&str> {

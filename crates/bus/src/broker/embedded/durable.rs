@@ -16,6 +16,8 @@ pub(super) struct Durable {
     filters: Vec<String>,
     ack_wait: Duration,
     unacknowledged_max: usize,
+    /// How often it was reset. Who reset it last is the one who reads.
+    epoch: u64,
     /// Not delivered since the last reset.
     ready: BTreeSet<u64>,
     /// To be delivered again, before anything new.
@@ -38,6 +40,7 @@ impl Durable {
             filters: spec.filters.clone(),
             ack_wait: spec.ack_wait,
             unacknowledged_max: spec.unacknowledged_max,
+            epoch: 0,
             ready: BTreeSet::new(),
             again: BTreeMap::new(),
             taken: BTreeMap::new(),
@@ -52,9 +55,7 @@ impl Durable {
     }
 
     pub(super) fn wants(&self, subject: &str) -> bool {
-        self.filters
-            .iter()
-            .any(|filter| subjects::matches(filter, subject))
+        self.filters.iter().any(|filter| subjects::matches(filter, subject))
     }
 
     pub(super) fn add(&mut self, sequence: u64) {
@@ -68,8 +69,13 @@ impl Durable {
         self.taken.remove(&sequence);
     }
 
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
     /// Everything that was not acknowledged comes next, in stream order.
     pub(super) fn reset(&mut self) {
+        self.epoch += 1;
         self.ready.extend(std::mem::take(&mut self.again).into_keys());
         self.ready.extend(std::mem::take(&mut self.taken).into_keys());
         self.deadlines.clear();
@@ -107,11 +113,7 @@ impl Durable {
     /// When a message is due again, unless it is acknowledged before.
     pub(super) fn next_deadline(&mut self) -> Option<Instant> {
         while let Some((deadline, sequence)) = self.deadlines.front().copied() {
-            if self
-                .taken
-                .get(&sequence)
-                .is_some_and(|taken| taken.deadline == deadline)
-            {
+            if self.taken.get(&sequence).is_some_and(|taken| taken.deadline == deadline) {
                 return Some(deadline);
             }
             self.deadlines.pop_front();
@@ -177,10 +179,7 @@ mod tests {
         durable.acknowledge(1);
         durable.reset();
         assert_eq!((durable.pending(), durable.unacknowledged()), (4, 0));
-        assert!(
-            durable.acknowledge(3),
-            "an acknowledgement of the time before counts"
-        );
+        assert!(durable.acknowledge(3), "an acknowledgement of the time before counts");
         assert_eq!(durable.take(9, Instant::now()), [(2, 1), (4, 1), (5, 1)]);
     }
 

@@ -32,13 +32,7 @@ impl OrderedReader {
         };
         let initial_pending = pending(&initial, after, &locked);
         drop(locked);
-        Self {
-            stream,
-            state,
-            initial,
-            after,
-            initial_pending,
-        }
+        Self { stream, state, initial, after, initial_pending }
     }
 
     pub(crate) fn initial_pending(&self) -> u64 {
@@ -68,18 +62,12 @@ impl OrderedReader {
         while let Some(sequence) = self.initial.pop_front() {
             // What is gone by now was replaced by a newer one of its subject, which comes later, or aged out.
             if let Some(stored) = locked.get(sequence) {
-                return Some(Read {
-                    stored,
-                    pending: pending(&self.initial, self.after, &locked),
-                });
+                return Some(Read { stored, pending: pending(&self.initial, self.after, &locked) });
             }
         }
         let stored = locked.first_after(self.after)?;
         self.after = stored.sequence;
-        Some(Read {
-            pending: pending(&self.initial, self.after, &locked),
-            stored,
-        })
+        Some(Read { pending: pending(&self.initial, self.after, &locked), stored })
     }
 }
 

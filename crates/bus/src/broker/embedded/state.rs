@@ -75,11 +75,7 @@ impl State {
             && existing != wanted
         {
             let existing = existing.to_string();
-            return Err(ManageError::ShardCount {
-                stream: spec.name.clone(),
-                existing,
-                wanted,
-            });
+            return Err(ManageError::ShardCount { stream: spec.name.clone(), existing, wanted });
         }
         if self.spec.subjects != spec.subjects {
             return Err(ManageError::Conflict {
@@ -98,10 +94,7 @@ impl State {
         if let Some(id) = &outgoing.message_id
             && let Some(sequence) = self.dedup.find(id, now, self.spec.duplicate_window)
         {
-            return Outcome::Published(Published {
-                sequence,
-                duplicate: true,
-            });
+            return Outcome::Published(Published { sequence, duplicate: true });
         }
         if let Some(expected) = outgoing.expected_last
             && expected != self.last_sequence_of(&outgoing.subject).unwrap_or(0)
@@ -122,10 +115,7 @@ impl State {
         if let Some(id) = &outgoing.message_id {
             self.dedup.remember(id, sequence, now);
         }
-        Outcome::Published(Published {
-            sequence,
-            duplicate: false,
-        })
+        Outcome::Published(Published { sequence, duplicate: false })
     }
 
     fn store(&mut self, outgoing: &Outgoing, size_bytes: u64, now: Instant) -> u64 {
@@ -138,9 +128,7 @@ impl State {
         let durables = &self.durables;
         let subject = self.subjects.entry(Arc::clone(&key)).or_insert_with(|| Subject {
             sequences: BTreeSet::new(),
-            durables: (0..durables.len())
-                .filter(|index| wants(durables, *index, &key))
-                .collect(),
+            durables: (0..durables.len()).filter(|index| wants(durables, *index, &key)).collect(),
         });
         subject.sequences.insert(sequence);
         for index in &subject.durables {
@@ -154,14 +142,7 @@ impl State {
             headers: Arc::new(outgoing.headers.clone()),
             payload: outgoing.payload.clone(),
         };
-        self.messages.insert(
-            sequence,
-            Entry {
-                message,
-                stored_at: now,
-                size_bytes,
-            },
-        );
+        self.messages.insert(sequence, Entry { message, stored_at: now, size_bytes });
         self.size_bytes += size_bytes;
         sequence
     }
@@ -231,10 +212,7 @@ impl State {
 
     /// The last sequence of every subject, in stream order.
     pub(super) fn last_sequences(&self) -> BTreeSet<u64> {
-        self.subjects
-            .values()
-            .filter_map(|subject| subject.sequences.last().copied())
-            .collect()
+        self.subjects.values().filter_map(|subject| subject.sequences.last().copied()).collect()
     }
 
     pub(super) fn last_sequence(&self) -> u64 {
@@ -242,9 +220,7 @@ impl State {
     }
 
     fn last_sequence_of(&self, subject: &str) -> Option<u64> {
-        self.subjects
-            .get(subject)
-            .and_then(|subject| subject.sequences.last().copied())
+        self.subjects.get(subject).and_then(|subject| subject.sequences.last().copied())
     }
 
     pub(super) fn stream_state(&self, created: UnixNanos) -> StreamState {
@@ -253,10 +229,7 @@ impl State {
             messages: self.messages.len() as u64,
             size_bytes: self.size_bytes,
             size_bytes_max: self.spec.size_bytes_max,
-            first_sequence: self
-                .messages
-                .first_key_value()
-                .map_or(self.next_sequence, |(first, _)| *first),
+            first_sequence: self.messages.first_key_value().map_or(self.next_sequence, |(first, _)| *first),
             last_sequence: self.last_sequence(),
         }
     }
@@ -277,10 +250,7 @@ impl State {
         for (name, subject) in &mut self.subjects {
             if durable.wants(name) {
                 subject.durables.push(index);
-                subject
-                    .sequences
-                    .iter()
-                    .for_each(|sequence| durable.add(*sequence));
+                subject.sequences.iter().for_each(|sequence| durable.add(*sequence));
             }
         }
         self.durables.push(durable);
@@ -289,10 +259,7 @@ impl State {
     }
 
     pub(super) fn backlog(&self, spec: &DurableSpec) -> Backlog {
-        if let Some(durable) = self
-            .durable_names
-            .get(&spec.name)
-            .and_then(|index| self.durables.get(*index))
+        if let Some(durable) = self.durable_names.get(&spec.name).and_then(|index| self.durables.get(*index))
         {
             return Backlog {
                 pending: durable.pending() as u64,

@@ -12,23 +12,31 @@ use crate::broker::{BrokerError, DurableSpec, Receipt, WorkMessage};
 pub(crate) struct WorkConsumer {
     broker: Arc<Embedded>,
     spec: DurableSpec,
+    /// The reset by which this handle reads.
+    epoch: u64,
 }
+
+/// Somebody else reads with the same consumer since.
+#[derive(Debug, thiserror::Error)]
+#[error("the consumer was reset by another reader")]
+struct Replaced;
 
 impl WorkConsumer {
     pub(crate) fn new(broker: Arc<Embedded>, spec: DurableSpec) -> Self {
-        Self { broker, spec }
+        Self { broker, spec, epoch: 0 }
     }
 
     fn stream(&self) -> Result<Arc<Stream>, BrokerError> {
         self.broker.stream(self.spec.stream, "read work")
     }
 
-    pub(crate) fn reset(&self) -> Result<(), BrokerError> {
+    pub(crate) fn reset(&mut self) -> Result<(), BrokerError> {
         let stream = self.stream()?;
         let mut state = stream.lock();
         let durable = state.durable(&self.spec);
         durable.update(&self.spec);
         durable.reset();
+        self.epoch = durable.epoch();
         Ok(())
     }
 
@@ -40,7 +48,7 @@ impl WorkConsumer {
             tokio::pin!(arrival);
             arrival.as_mut().enable();
             let now = Instant::now();
-            let (messages, due) = self.take(&stream, max, now);
+            let (messages, due) = self.take(&stream, max, now)?;
             if !messages.is_empty() || now >= until {
                 return Ok(messages);
             }
@@ -50,24 +58,28 @@ impl WorkConsumer {
         }
     }
 
-    fn take(&self, stream: &Stream, max: usize, now: Instant) -> (Vec<WorkMessage>, Option<Instant>) {
+    fn take(
+        &self,
+        stream: &Stream,
+        max: usize,
+        now: Instant,
+    ) -> Result<(Vec<WorkMessage>, Option<Instant>), BrokerError> {
         let mut state = stream.lock();
         state.expire(now);
         let durable = state.durable(&self.spec);
+        if durable.epoch() != self.epoch {
+            return Err(BrokerError::new("read work", self.spec.stream.label(), Replaced));
+        }
         let given = durable.take(max, now);
         let due = durable.next_deadline();
         let messages = given
             .into_iter()
             .filter_map(|(sequence, deliveries)| {
                 let stored = state.get(sequence)?;
-                Some(WorkMessage {
-                    stored,
-                    deliveries,
-                    receipt: Receipt::Embedded(sequence),
-                })
+                Some(WorkMessage { stored, deliveries, receipt: Receipt::Embedded(sequence) })
             })
             .collect();
-        (messages, due)
+        Ok((messages, due))
     }
 
     pub(crate) fn ack(&self, receipts: &[&Receipt]) -> Result<(), BrokerError> {

@@ -116,17 +116,9 @@ fn same_limits(existing: &Config, wanted: &Config) -> bool {
 /// What cannot be changed on a stream that is in use, or must not be.
 fn refuse_conflicts(spec: &StreamSpec, existing: &Config, wanted: &Config) -> Result<(), ManageError> {
     if let Some(wanted) = spec.shards {
-        let found = existing
-            .metadata
-            .get(SHARDS)
-            .cloned()
-            .unwrap_or_else(|| "an unknown number of".into());
+        let found = existing.metadata.get(SHARDS).cloned().unwrap_or_else(|| "an unknown number of".into());
         if found != wanted.to_string() {
-            return Err(ManageError::ShardCount {
-                stream: spec.name.clone(),
-                existing: found,
-                wanted,
-            });
+            return Err(ManageError::ShardCount { stream: spec.name.clone(), existing: found, wanted });
         }
     }
     let mut existing_subjects = existing.subjects.clone();
@@ -135,30 +127,13 @@ fn refuse_conflicts(spec: &StreamSpec, existing: &Config, wanted: &Config) -> Re
     wanted_subjects.sort();
     let settings = [
         ("subjects", existing_subjects.join(" "), wanted_subjects.join(" ")),
-        (
-            "retention",
-            format!("{:?}", existing.retention),
-            format!("{:?}", wanted.retention),
-        ),
-        (
-            "discard",
-            format!("{:?}", existing.discard),
-            format!("{:?}", wanted.discard),
-        ),
-        (
-            "storage",
-            format!("{:?}", existing.storage),
-            format!("{:?}", wanted.storage),
-        ),
+        ("retention", format!("{:?}", existing.retention), format!("{:?}", wanted.retention)),
+        ("discard", format!("{:?}", existing.discard), format!("{:?}", wanted.discard)),
+        ("storage", format!("{:?}", existing.storage), format!("{:?}", wanted.storage)),
     ];
     for (setting, existing, wanted) in settings {
         if existing != wanted {
-            return Err(ManageError::Conflict {
-                stream: spec.name.clone(),
-                setting,
-                existing,
-                wanted,
-            });
+            return Err(ManageError::Conflict { stream: spec.name.clone(), setting, existing, wanted });
         }
     }
     Ok(())

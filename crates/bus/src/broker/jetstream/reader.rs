@@ -3,9 +3,13 @@
 use std::time::Duration;
 
 use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
-use futures::StreamExt as _;
+use tokio::sync::watch;
 
-use super::{JetStream, from_delivery};
+use super::{
+    JetStream,
+    connection::{Disorder, next_message},
+    wire::from_delivery,
+};
 use crate::{
     StreamKind, StreamState,
     broker::{BrokerError, Read, Start},
@@ -30,37 +34,27 @@ pub(crate) struct OrderedReader {
     state: StreamState,
     initial_pending: u64,
     messages: pull::Stream,
+    reconnects: watch::Receiver<u64>,
     /// How many messages the consumer gave so far; the next one must be the next.
     delivered: u64,
 }
 
 impl std::fmt::Debug for OrderedReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("OrderedReader")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
+        f.debug_struct("OrderedReader").field("name", &self.name).finish_non_exhaustive()
     }
-}
-
-/// The messages are not in order or not complete.
-#[derive(Debug, thiserror::Error)]
-enum Disorder {
-    #[error("the server ended the messages")]
-    Ended,
-    #[error("delivery {found} came, expected: {expected}")]
-    Skipped { expected: u64, found: u64 },
 }
 
 impl OrderedReader {
     pub(super) async fn new(broker: &JetStream, kind: StreamKind, start: Start) -> Result<Self, BrokerError> {
         let operation = "read";
+        let mut reconnects = broker.reconnects.clone();
+        reconnects.mark_unchanged();
         let stream = broker.stream(kind, operation).await?;
         let deliver_policy = match start {
             Start::LastPerSubject => DeliverPolicy::LastPerSubject,
             Start::After(0) => DeliverPolicy::All,
-            Start::After(after) => DeliverPolicy::ByStartSequence {
-                start_sequence: after.saturating_add(1),
-            },
+            Start::After(after) => DeliverPolicy::ByStartSequence { start_sequence: after.saturating_add(1) },
         };
         let config = pull::Config {
             deliver_policy,
@@ -72,10 +66,8 @@ impl OrderedReader {
             inactive_threshold: INACTIVE_AFTER,
             ..pull::Config::default()
         };
-        let consumer: PullConsumer = stream
-            .create_consumer(config)
-            .await
-            .map_err(|error| broker.error(operation, kind, error))?;
+        let consumer: PullConsumer =
+            stream.create_consumer(config).await.map_err(|error| broker.error(operation, kind, error))?;
         let info = consumer.cached_info();
         let (name, initial_pending) = (info.name.clone(), info.num_pending);
         // After the consumer was made: what is behind this state was certainly seen by it.
@@ -96,6 +88,7 @@ impl OrderedReader {
             state,
             initial_pending,
             messages,
+            reconnects,
             delivered: 0,
         })
     }
@@ -109,11 +102,7 @@ impl OrderedReader {
     }
 
     pub(crate) async fn next(&mut self) -> Result<Read, BrokerError> {
-        let next = self
-            .messages
-            .next()
-            .await
-            .ok_or_else(|| self.error(Disorder::Ended))?;
+        let next = next_message(&mut self.messages, &mut self.reconnects).await;
         let message = next.map_err(|error| self.error(error))?;
         let info = message.info().map_err(|error| self.error(error))?;
         let (sequence, pending, found) = (info.stream_sequence, info.pending, info.consumer_sequence);
@@ -123,19 +112,13 @@ impl OrderedReader {
         }
         self.delivered = found;
         let (message, _) = message.split();
-        Ok(Read {
-            stored: from_delivery(message, sequence),
-            pending,
-        })
+        Ok(Read { stored: from_delivery(message, sequence), pending })
     }
 
     /// How many messages wait now, by asking the server.
     pub(super) async fn pending_now(&self) -> Result<u64, BrokerError> {
         let stream = self.broker.stream(self.kind, "read").await?;
-        let info = stream
-            .consumer_info(&self.name)
-            .await
-            .map_err(|error| self.error(error))?;
+        let info = stream.consumer_info(&self.name).await.map_err(|error| self.error(error))?;
         Ok(info.num_pending)
     }
 

@@ -1,20 +1,24 @@
 //! Taking work from a durable consumer on the server.
 
-use std::time::Duration;
+use std::{error::Error, time::Duration};
 
 use async_nats::{
     Subject,
     jetstream::{
-        AckKind,
+        AckKind, ErrorCode,
         consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
         message::Acker,
-        stream::ConsumerResetErrorKind,
+        stream::{ConsumerError, ConsumerErrorKind, ConsumerResetErrorKind, Stream},
     },
 };
-use futures::{FutureExt as _, StreamExt as _};
-use tokio::time::timeout;
+use futures::FutureExt as _;
+use tokio::{sync::watch, time::timeout};
 
-use super::{JetStream, from_delivery};
+use super::{
+    JetStream,
+    connection::{Disorder, next_message},
+    wire::from_delivery,
+};
 use crate::{
     broker::{BrokerError, DurableSpec, Receipt, WorkMessage},
     streams::StreamKind,
@@ -35,28 +39,27 @@ pub(crate) struct WorkConsumer {
     spec: DurableSpec,
     consumer: Option<PullConsumer>,
     messages: Option<pull::Stream>,
+    reconnects: watch::Receiver<u64>,
+    /// The number of the last delivery of the consumer that came here. One that is missing was lost on its way, or
+    /// somebody else has it; either way nothing must overtake it.
+    delivered: u64,
 }
 
 impl std::fmt::Debug for WorkConsumer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("WorkConsumer")
-            .field("spec", &self.spec)
-            .finish_non_exhaustive()
+        f.debug_struct("WorkConsumer").field("spec", &self.spec).finish_non_exhaustive()
     }
 }
-
-/// The consumer was not reset yet, or its messages ended.
-#[derive(Debug, thiserror::Error)]
-#[error("the server ended the messages")]
-struct Ended;
 
 impl WorkConsumer {
     pub(crate) fn new(broker: JetStream, spec: DurableSpec) -> Self {
         Self {
+            reconnects: broker.reconnects.clone(),
             broker,
             spec,
             consumer: None,
             messages: None,
+            delivered: 0,
         }
     }
 
@@ -64,27 +67,40 @@ impl WorkConsumer {
         // What the server has sent ahead comes again.
         self.messages = None;
         self.consumer = None;
+        self.reconnects.mark_unchanged();
         let kind = self.spec.stream;
         let operation = "reset the consumer";
         let stream = self.broker.stream(kind, operation).await?;
-        let config = self.config();
-        let failed = |error| self.broker.error(operation, kind, error);
-        let mut consumer: PullConsumer = stream.create_consumer(config.clone()).await.map_err(failed)?;
-        match consumer.reset(None).await {
-            Ok(_) => {}
-            // Servers before 2.14 cannot reset. Of a work queue nothing is lost when its consumer is made anew, since what
-            // was acknowledged is no longer there; elsewhere the order of redelivery does not matter.
-            Err(error) if error.kind() == ConsumerResetErrorKind::NotFound => {
-                if kind == StreamKind::Raw {
-                    let deleted = stream.delete_consumer(&self.spec.name).await;
-                    deleted.map_err(|error| self.broker.error(operation, kind, error))?;
-                    consumer = stream.create_consumer(config).await.map_err(failed)?;
-                }
-            }
-            Err(error) => return Err(self.broker.error(operation, kind, error)),
-        }
+        let consumer = if kind == StreamKind::Raw {
+            self.make_anew(&stream).await.map_err(Into::into)
+        } else {
+            self.set_back(&stream).await
+        };
+        let consumer = consumer.map_err(|error| self.broker.error(operation, kind, error))?;
+        self.delivered = consumer.cached_info().delivered.consumer_sequence;
         self.consumer = Some(consumer);
         Ok(())
+    }
+
+    /// Of a work queue nothing is lost when its consumer is made anew, since what was acknowledged is no longer
+    /// there. And whoever read with it before is cut off: an owner who hangs would otherwise go on taking messages.
+    async fn make_anew(&self, stream: &Stream<()>) -> Result<PullConsumer, ConsumerError> {
+        match stream.delete_consumer(&self.spec.name).await {
+            Ok(_) => {}
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error),
+        }
+        stream.create_consumer(self.config()).await
+    }
+
+    /// Elsewhere the consumer is the only one who knows what was acknowledged, and has to stay.
+    async fn set_back(&self, stream: &Stream<()>) -> Result<PullConsumer, Box<dyn Error + Send + Sync>> {
+        let mut consumer: PullConsumer = stream.create_consumer(self.config()).await?;
+        match consumer.reset(None).await {
+            // Servers before 2.14 cannot: what was not acknowledged then comes when its time is over.
+            Err(error) if error.kind() != ConsumerResetErrorKind::NotFound => Err(error.into()),
+            _ => Ok(consumer),
+        }
     }
 
     fn config(&self) -> pull::Config {
@@ -104,29 +120,33 @@ impl WorkConsumer {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<WorkMessage>, BrokerError> {
-        let mut messages = match self.messages.take() {
+        let messages = match self.messages.take() {
             Some(messages) => messages,
             None => self.request().await?,
         };
-        let Ok(first) = timeout(wait, messages.next()).await else {
-            self.messages = Some(messages);
+        // Back in its place before the wait, which may be cancelled: what the server has sent ahead must not be lost.
+        let messages = self.messages.insert(messages);
+        let Ok(first) = timeout(wait, next_message(messages, &mut self.reconnects)).await else {
             return Ok(Vec::new());
         };
-        let mut given = vec![self.message(first)?];
-        while given.len() < max {
+        let mut arrived = vec![first];
+        while arrived.len() < max {
             // Only what has already come; the budget of the task must not make it look like less.
-            match tokio::task::unconstrained(messages.next()).now_or_never() {
-                Some(next) => given.push(self.message(next)?),
+            let next = next_message(messages, &mut self.reconnects);
+            match tokio::task::unconstrained(next).now_or_never() {
+                Some(next) => arrived.push(next),
                 None => break,
             }
+            if arrived.last().is_some_and(Result::is_err) {
+                break;
+            }
         }
-        self.messages = Some(messages);
-        Ok(given)
+        arrived.into_iter().map(|next| self.accept(next)).collect()
     }
 
     async fn request(&self) -> Result<pull::Stream, BrokerError> {
         let Some(consumer) = &self.consumer else {
-            return Err(self.error(Ended));
+            return Err(self.error(Disorder::Ended));
         };
         consumer
             .stream()
@@ -139,24 +159,23 @@ impl WorkConsumer {
             .map_err(|error| self.error(error))
     }
 
-    fn message(
-        &self,
-        next: Option<Result<async_nats::jetstream::Message, pull::MessagesError>>,
+    fn accept(
+        &mut self,
+        next: Result<async_nats::jetstream::Message, Box<dyn Error + Send + Sync>>,
     ) -> Result<WorkMessage, BrokerError> {
-        let message = next
-            .ok_or_else(|| self.error(Ended))?
-            .map_err(|error| self.error(error))?;
+        let message = next.map_err(|error| self.error(error))?;
         let info = message.info().map_err(|error| self.error(error))?;
         let (sequence, deliveries) = (info.stream_sequence, u64::try_from(info.delivered).unwrap_or(1));
+        let (expected, found) = (self.delivered + 1, info.consumer_sequence);
+        if found != expected {
+            return Err(self.error(Disorder::Skipped { expected, found }));
+        }
+        self.delivered = found;
         let mut message = message.message;
         // A message with delivery information has a subject to answer on: the information is read from it.
-        let reply = message.reply.take().ok_or_else(|| self.error(Ended))?;
+        let reply = message.reply.take().ok_or_else(|| self.error(Disorder::Ended))?;
         let receipt = Receipt::JetStream(reply);
-        Ok(WorkMessage {
-            stored: from_delivery(message, sequence),
-            deliveries,
-            receipt,
-        })
+        Ok(WorkMessage { stored: from_delivery(message, sequence), deliveries, receipt })
     }
 
     pub(crate) async fn ack(&self, receipts: &[&Receipt]) -> Result<(), BrokerError> {
@@ -166,8 +185,8 @@ impl WorkConsumer {
         });
         let mut replies: Vec<Subject> = replies.collect();
         let Some(last) = replies.pop() else { return Ok(()) };
-        // They travel in order on one connection, so that the confirmation of the last one covers all. One that a broken
-        // connection swallowed comes again, which is harmless.
+        // They travel in order on one connection, so that the confirmation of the last one covers all. One that a
+        // broken connection swallowed comes again, which is harmless.
         for reply in replies {
             let sent = self.broker.client.publish(reply, AckKind::Ack.into()).await;
             sent.map_err(|error| self.broker.error("acknowledge", self.spec.stream, error))?;
@@ -177,7 +196,11 @@ impl WorkConsumer {
         confirmed.map_err(|error| self.broker.error("acknowledge", self.spec.stream, error))
     }
 
-    fn error(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BrokerError {
+    fn error(&self, source: impl Into<Box<dyn Error + Send + Sync>>) -> BrokerError {
         self.broker.error("fetch", self.spec.stream, source)
     }
+}
+
+fn is_missing(error: &ConsumerError) -> bool {
+    matches!(error.kind(), ConsumerErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
 }

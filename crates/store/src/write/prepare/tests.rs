@@ -10,38 +10,18 @@ fn tick(product: &str, at: i64, sequence: Option<u64>, trade_id: Option<u64>) ->
         sequence,
         event_time: UnixNanos::new(at),
         receive_time: UnixNanos::new(at),
-        last_trade: Some(Trade {
-            price: Decimal::ONE,
-            size: Decimal::ONE,
-            side: None,
-            trade_id,
-        }),
+        last_trade: Some(Trade { price: Decimal::ONE, size: Decimal::ONE, side: None, trade_id }),
         best_bid: None,
         best_ask: None,
         day: None,
-        flags: TickFlags {
-            backfilled: sequence.is_none(),
-            locked_book: false,
-        },
+        flags: TickFlags { backfilled: sequence.is_none(), locked_book: false },
     }
 }
 
 fn kept(ticks: &[Tick]) -> Vec<usize> {
-    let rows: Vec<_> = ticks
-        .iter()
-        .map(|tick| TickRow { tick, tick_seq: None })
-        .collect();
-    let batch = WriteBatch {
-        ticks: &rows,
-        snapshots: &[],
-        written_at: UnixNanos::new(0),
-    };
-    Prepared::of(&batch)
-        .unwrap()
-        .rows
-        .iter()
-        .map(|row| row.index)
-        .collect()
+    let rows: Vec<_> = ticks.iter().map(|tick| TickRow { tick, tick_seq: None }).collect();
+    let batch = WriteBatch { ticks: &rows, snapshots: &[], written_at: UnixNanos::new(0) };
+    Prepared::of(&batch).unwrap().rows.iter().map(|row| row.index).collect()
 }
 
 #[test]
@@ -73,30 +53,14 @@ fn a_backfilled_trade_that_is_also_live_is_one_trade() {
 #[test]
 fn refuses_what_could_not_be_recognised_again() {
     let refuse = |tick: Tick| {
-        let rows = [TickRow {
-            tick: &tick,
-            tick_seq: None,
-        }];
-        Prepared::of(&WriteBatch {
-            ticks: &rows,
-            snapshots: &[],
-            written_at: UnixNanos::new(0),
-        })
-        .map(|_| ())
-        .unwrap_err()
+        let rows = [TickRow { tick: &tick, tick_seq: None }];
+        Prepared::of(&WriteBatch { ticks: &rows, snapshots: &[], written_at: UnixNanos::new(0) })
+            .map(|_| ())
+            .unwrap_err()
     };
     let error = refuse(tick("BTC-USD", 1, None, None));
-    assert!(matches!(
-        error,
-        StoreError::NotStorable(NotStorable::WithoutIdentity { .. })
-    ));
+    assert!(matches!(error, StoreError::NotStorable(NotStorable::WithoutIdentity { .. })));
     assert!(!error.is_retryable());
     let error = refuse(tick("BTC-USD", 1, Some(u64::MAX), None));
-    assert!(matches!(
-        error,
-        StoreError::NotStorable(NotStorable::TooLarge {
-            field: "sequence",
-            ..
-        })
-    ));
+    assert!(matches!(error, StoreError::NotStorable(NotStorable::TooLarge { field: "sequence", .. })));
 }

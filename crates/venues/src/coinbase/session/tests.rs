@@ -17,30 +17,18 @@ struct Bench {
 impl Bench {
     fn with_channels(channels: &[&str]) -> Self {
         let config = SessionConfig {
-            products: ["BTC-USD", "ETH-USD"]
-                .map(|name| Product::new(name).unwrap())
-                .to_vec(),
+            products: ["BTC-USD", "ETH-USD"].map(|name| Product::new(name).unwrap()).to_vec(),
             channels: channels.iter().map(|channel| (*channel).to_owned()).collect(),
             confirm_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
             source: "ingestor/test".into(),
         };
         let wall = UnixNanos::parse_rfc3339("2026-01-01T00:00:00Z").unwrap();
-        let now = Moment {
-            wall,
-            uptime: Duration::from_secs(1_000),
-        };
-        let feed = FeedSession {
-            id: "test-1".into(),
-            started: wall,
-        };
+        let now = Moment { wall, uptime: Duration::from_secs(1_000) };
+        let feed = FeedSession { id: "test-1".into(), started: wall };
         let mut opening = Vec::new();
         let session = Session::open(&config, feed, now, &mut opening);
-        Self {
-            session,
-            now,
-            opening,
-        }
+        Self { session, now, opening }
     }
 
     fn new() -> Self {
@@ -77,9 +65,7 @@ fn quarantined(actions: &[Action]) -> &RejectedTick {
 #[test]
 fn subscribes_first_and_is_live_when_all_is_confirmed() {
     let mut bench = Bench::new();
-    let [Action::Send(text)] = bench.opening.as_slice() else {
-        panic!("{:?}", bench.opening)
-    };
+    let [Action::Send(text)] = bench.opening.as_slice() else { panic!("{:?}", bench.opening) };
     let request = Request::parse(text).unwrap();
     assert_eq!(request.channels.len(), 2);
     assert!(!bench.session.is_live());
@@ -112,10 +98,7 @@ fn names_what_was_not_confirmed_in_time() {
     assert_eq!(bench.handle(part), []);
     assert_eq!(bench.wait(9), []);
     let missing = vec!["heartbeat".to_owned(), "ticker:ETH-USD".to_owned()];
-    assert_eq!(
-        bench.wait(1),
-        [Action::Reconnect(ReconnectReason::NotConfirmed(missing))]
-    );
+    assert_eq!(bench.wait(1), [Action::Reconnect(ReconnectReason::NotConfirmed(missing))]);
     assert_eq!(bench.wait(100), [], "nothing more comes");
     assert_eq!(bench.handle(TICKER), [], "nothing more comes");
 }
@@ -161,10 +144,7 @@ fn a_refused_subscription_ends_the_session_and_a_later_complaint_does_not() {
         reason: Some("ETH-USD is not a valid product".into()),
     };
     let mut bench = Bench::new();
-    assert_eq!(
-        bench.handle(REFUSED),
-        [Action::Reconnect(ReconnectReason::Refused(error.clone()))]
-    );
+    assert_eq!(bench.handle(REFUSED), [Action::Reconnect(ReconnectReason::Refused(error.clone()))]);
     let mut bench = Bench::live();
     assert_eq!(bench.handle(REFUSED), [Action::Report(error)]);
     assert!(bench.session.is_live());
@@ -174,9 +154,7 @@ fn a_refused_subscription_ends_the_session_and_a_later_complaint_does_not() {
 fn ticks_are_emitted_with_the_time_of_their_arrival_even_before_the_confirmation() {
     let mut bench = Bench::new();
     let actions = bench.handle(TICKER);
-    let [Action::Emit(tick)] = actions.as_slice() else {
-        panic!("{actions:?}")
-    };
+    let [Action::Emit(tick)] = actions.as_slice() else { panic!("{actions:?}") };
     assert_eq!(tick.receive_time, bench.now.wall);
     assert_eq!((tick.sequence, tick.trade_id()), (Some(8), Some(6)));
 }
@@ -186,28 +164,19 @@ fn what_is_refused_is_kept_with_its_reason_and_an_identity_of_its_own() {
     let mut bench = Bench::live();
     let actions = bench.handle(&TICKER.replace("\"4095\"", "\"0.-10000\""));
     let first = quarantined(&actions);
-    assert_eq!(
-        (first.reason, first.source.as_str()),
-        (RejectReason::InvalidNumber, "ingestor/test")
-    );
+    assert_eq!((first.reason, first.source.as_str()), (RejectReason::InvalidNumber, "ingestor/test"));
     assert_eq!(first.instrument.as_ref().unwrap().to_string(), "coinbase:BTC-USD");
     assert_eq!(first.time, bench.now.wall);
     assert_eq!(first.identity, "test-1/2");
     let actions = bench.handle(&TICKER.replace("BTC-USD", "DOGE-USD"));
     let second = quarantined(&actions);
-    assert_eq!(
-        (second.reason, &second.instrument),
-        (RejectReason::UnknownProduct, &None)
-    );
+    assert_eq!((second.reason, &second.instrument), (RejectReason::UnknownProduct, &None));
     assert_eq!(second.identity, "test-1/3");
     let long = format!("{{\"type\":\"ticker\",\"note\":\"{}", "x".repeat(100_000));
     let actions = bench.handle(&long);
     let third = quarantined(&actions);
     assert_eq!(third.reason, RejectReason::Undecodable);
-    assert_eq!(
-        (third.raw.len(), third.raw_length),
-        (64 * 1024, long.len() as u64)
-    );
+    assert_eq!((third.raw.len(), third.raw_length), (64 * 1024, long.len() as u64));
 }
 
 #[test]
@@ -219,35 +188,20 @@ fn what_is_not_a_tick_is_ignored_and_told_apart() {
             FrameKind::Heartbeat,
         ),
         (r#"{"type":"match","price":"nonsense"}"#, FrameKind::Match),
-        (
-            r#"{"type":"l2update","time":"0001-01-01T00:00:00.000000Z"}"#,
-            FrameKind::L2Update,
-        ),
+        (r#"{"type":"l2update","time":"0001-01-01T00:00:00.000000Z"}"#, FrameKind::L2Update),
         (r#"{"type":"of_the_future"}"#, FrameKind::Unknown),
     ] {
         let mut actions = Vec::new();
-        assert_eq!(
-            bench.session.handle(frame.as_bytes(), bench.now, &mut actions),
-            kind
-        );
+        assert_eq!(bench.session.handle(frame.as_bytes(), bench.now, &mut actions), kind);
         assert_eq!(actions, []);
     }
 }
 
 #[test]
 fn reasons_read_well() {
-    let error = ErrorMessage {
-        message: "no".into(),
-        reason: None,
-    };
-    assert!(
-        ReconnectReason::Refused(error)
-            .to_string()
-            .ends_with("subscription: no")
-    );
-    let labels = [
-        ReconnectReason::Mute(Duration::from_secs(3)),
-        ReconnectReason::NotConfirmed(vec!["a".into()]),
-    ];
+    let error = ErrorMessage { message: "no".into(), reason: None };
+    assert!(ReconnectReason::Refused(error).to_string().ends_with("subscription: no"));
+    let labels =
+        [ReconnectReason::Mute(Duration::from_secs(3)), ReconnectReason::NotConfirmed(vec!["a".into()])];
     assert_eq!(labels.map(|reason| reason.as_str()), ["mute", "not_confirmed"]);
 }

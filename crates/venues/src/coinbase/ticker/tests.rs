@@ -22,14 +22,8 @@ fn fault(from: &str, to: &str) -> FrameFault {
 fn takes_every_field_as_it_stands() {
     let tick = read(FULL).unwrap();
     let trade = tick.last_trade.unwrap();
-    assert_eq!(
-        (trade.price.to_string(), trade.size.to_string()),
-        ("17165.16".into(), "0.05".into())
-    );
-    assert_eq!(
-        (trade.side, trade.trade_id),
-        (Some(Side::Sell), Some(463_751_434))
-    );
+    assert_eq!((trade.price.to_string(), trade.size.to_string()), ("17165.16".into(), "0.05".into()));
+    assert_eq!((trade.side, trade.trade_id), (Some(Side::Sell), Some(463_751_434)));
     let (bid, ask) = (tick.best_bid.unwrap(), tick.best_ask.unwrap());
     assert_eq!(
         (bid.price.to_string(), bid.size.unwrap().to_string()),
@@ -40,28 +34,10 @@ fn takes_every_field_as_it_stands() {
         ("17167.76".into(), "0.18528568".into())
     );
     let day = tick.day.unwrap();
-    let texts = [
-        day.open_24h,
-        day.high_24h,
-        day.low_24h,
-        day.volume_24h,
-        day.volume_30d,
-    ]
-    .map(|number| number.unwrap().to_string());
-    assert_eq!(
-        texts,
-        [
-            "16437.94",
-            "17259.37",
-            "16423.37",
-            "42492.05081975",
-            "1093827.95195495"
-        ]
-    );
-    assert_eq!(
-        (tick.sequence, tick.receive_time),
-        (Some(50_978_628_538), UnixNanos::new(7))
-    );
+    let texts = [day.open_24h, day.high_24h, day.low_24h, day.volume_24h, day.volume_30d]
+        .map(|number| number.unwrap().to_string());
+    assert_eq!(texts, ["16437.94", "17259.37", "16423.37", "42492.05081975", "1093827.95195495"]);
+    assert_eq!((tick.sequence, tick.receive_time), (Some(50_978_628_538), UnixNanos::new(7)));
     assert_eq!(tick.event_time.to_string(), "2022-12-01T00:00:00.122581Z");
 }
 
@@ -81,10 +57,7 @@ fn names_the_field_that_is_missing() {
         let quoted = format!("\"{field}\":");
         for name in [format!("\"_{field}\":"), format!("{quoted}null,\"_\":")] {
             let missing = fault(&quoted, &name);
-            assert!(
-                matches!(missing, FrameFault::Missing { field: named } if named == field),
-                "{missing}"
-            );
+            assert!(matches!(missing, FrameFault::Missing { field: named } if named == field), "{missing}");
             assert_eq!(missing.reason(), RejectReason::MissingField);
         }
     }
@@ -94,32 +67,12 @@ fn names_the_field_that_is_missing() {
 
 #[test]
 fn numbers_are_plain_decimals_in_strings() {
-    for field in [
-        "price",
-        "last_size",
-        "best_bid",
-        "best_ask_size",
-        "open_24h",
-        "volume_30d",
-    ] {
-        for value in [
-            "\"0.-10000\"",
-            "\"\"",
-            "\"1e5\"",
-            "\"NaN\"",
-            "17165.16",
-            "17165",
-            "[]",
-            "true",
-        ] {
+    for field in ["price", "last_size", "best_bid", "best_ask_size", "open_24h", "volume_30d"] {
+        for value in ["\"0.-10000\"", "\"\"", "\"1e5\"", "\"NaN\"", "17165.16", "17165", "[]", "true"] {
             let name = format!("\"{field}\":");
             let wrong = fault(&name, &format!("{name}{value},\"_\":"));
             assert_eq!(wrong.reason(), RejectReason::InvalidNumber, "{wrong}");
-            assert!(
-                wrong.detail().starts_with(&format!("{field} is ")),
-                "{}",
-                wrong.detail()
-            );
+            assert!(wrong.detail().starts_with(&format!("{field} is ")), "{}", wrong.detail());
         }
     }
     for value in ["\"5\"", "-5", "5.0", "99999999999999999999"] {
@@ -132,13 +85,7 @@ fn numbers_are_plain_decimals_in_strings() {
 
 #[test]
 fn times_that_no_clock_showed_are_implausible() {
-    for value in [
-        "\"0001-01-01T00:00:00.000000Z\"",
-        "\"yesterday\"",
-        "\"\"",
-        "1669852800",
-        "{}",
-    ] {
+    for value in ["\"0001-01-01T00:00:00.000000Z\"", "\"yesterday\"", "\"\"", "1669852800", "{}"] {
         let wrong = fault("\"2022-12-01T00:00:00.122581Z\"", value);
         assert_eq!(wrong.reason(), RejectReason::ImplausibleTime, "{wrong}");
     }
@@ -146,10 +93,7 @@ fn times_that_no_clock_showed_are_implausible() {
 
 #[test]
 fn sides_and_products_are_known_ones() {
-    assert_eq!(
-        fault("\"sell\"", "\"sideways\"").reason(),
-        RejectReason::Undecodable
-    );
+    assert_eq!(fault("\"sell\"", "\"sideways\"").reason(), RejectReason::Undecodable);
     let unknown = fault("BTC-USD", "ETH-USD");
     assert_eq!(unknown.reason(), RejectReason::UnknownProduct);
     assert!(unknown.detail().contains("ETH-USD"));
@@ -164,12 +108,7 @@ fn an_explanation_has_an_end() {
 
 #[test]
 fn escapes_are_read() {
-    let tick = read(
-        &FULL
-            .replace("BTC-USD", "BTC\\u002dUSD")
-            .replace("17165.16", "1716\\u0035.16"),
-    )
-    .unwrap();
+    let tick = read(&FULL.replace("BTC-USD", "BTC\\u002dUSD").replace("17165.16", "1716\\u0035.16")).unwrap();
     assert_eq!(tick.instrument.product.as_str(), "BTC-USD");
     assert_eq!(tick.last_trade.unwrap().price.to_string(), "17165.16");
 }
