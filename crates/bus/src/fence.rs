@@ -29,6 +29,12 @@ pub enum PublishError {
         /// The subject.
         subject: String,
     },
+    /// A message of our own that was given up has been stored all the same. Recover and go on.
+    #[error("an earlier message of our own was stored on {subject} unseen; its position has to be recovered")]
+    Unrecovered {
+        /// The subject.
+        subject: String,
+    },
     /// The stream is full and refuses new messages. Try again later.
     #[error("the stream of {subject} is full")]
     Full {
@@ -64,7 +70,7 @@ impl PublishError {
 
     /// Whether to recover the position first, and then to go on.
     pub fn needs_recovery(&self) -> bool {
-        matches!(self, Self::TakenOver { .. } | Self::UnknownOwner { .. })
+        matches!(self, Self::TakenOver { .. } | Self::UnknownOwner { .. } | Self::Unrecovered { .. })
     }
 }
 

@@ -3,9 +3,10 @@
 use std::{collections::HashMap, sync::Arc};
 
 use domain::{Instrument, Shard, Snapshot, TickBatch};
+use futures::future::try_join_all;
 
 use crate::{
-    BrokerError, Bus, Owner, PublishError, StreamKind,
+    BrokerError, Bus, Owner, PublishError, Source, StreamKind,
     broker::{Broker, Outgoing, PublishFailure, Published, Stored},
     headers::{self, OWNER},
     metrics::{self, Refusal},
@@ -15,6 +16,8 @@ use crate::{
 /// How often one call repeats a publish whose refusal was explained. Each repetition knows more than the one
 /// before, so that more are needed only while somebody else keeps writing.
 const ATTEMPTS_MAX: usize = 5;
+/// How many subjects are published to at the same time: far below what a connection may have in flight.
+const SUBJECTS_AT_ONCE_MAX: usize = 64;
 
 /// Publishes the ticks of one shard. Each publish names the last message of its subject that it knows of, and is
 /// refused when there is another.
@@ -87,21 +90,67 @@ impl TickPublisher {
         self.bus.shards().shard_of(instrument) == self.shard
     }
 
+    /// Publishes what a worker has in hand: batches of one product in the order given, different products at the same time.
+    /// Returns when all of them are stored. After any error the position has to be recovered: some may be stored.
+    pub async fn publish_all(&mut self, batches: &[(Source, TickBatch)]) -> Result<(), PublishError> {
+        let mut lanes: Vec<(String, Vec<&TickBatch>)> = Vec::new();
+        let mut by_subject: HashMap<String, usize> = HashMap::new();
+        for (source, batch) in batches {
+            let subject = match source {
+                Source::Live => self.bus.subjects.tick(&batch.instrument),
+                Source::Fill => self.bus.subjects.fill(&batch.instrument),
+            };
+            let lane = *by_subject.entry(subject).or_insert_with_key(|subject| {
+                lanes.push((subject.clone(), Vec::new()));
+                lanes.len() - 1
+            });
+            lanes[lane].1.push(batch);
+        }
+        for lanes in lanes.chunks(SUBJECTS_AT_ONCE_MAX) {
+            let stored =
+                try_join_all(lanes.iter().map(|(subject, batches)| self.publish_lane(subject, batches)))
+                    .await?;
+            self.last.extend(stored);
+        }
+        Ok(())
+    }
+
+    async fn publish_lane(
+        &self,
+        subject: &str,
+        batches: &[&TickBatch],
+    ) -> Result<(Arc<str>, u64), PublishError> {
+        let (key, mut last) = match self.last.get_key_value(subject) {
+            Some((key, last)) => (Arc::clone(key), *last),
+            None => (Arc::from(subject), 0),
+        };
+        for batch in batches {
+            last = self.publish_after(subject, batch, last).await?;
+        }
+        Ok((key, last))
+    }
+
     async fn publish_on(&mut self, subject: &str, batch: &TickBatch) -> Result<u64, PublishError> {
+        let (subject, last) = self.publish_lane(subject, &[batch]).await?;
+        self.last.insert(subject, last);
+        Ok(last)
+    }
+
+    /// Publishes one batch behind message `last` of its subject.
+    async fn publish_after(&self, subject: &str, batch: &TickBatch, last: u64) -> Result<u64, PublishError> {
         let mut message = outgoing(StreamKind::Ticks, subject, batch, &headers::current_context(), None);
         message.headers.set(OWNER, self.bus.owner.to_string());
+        message.expected_last = Some(last);
         let published = self.publish_fenced(&mut message).await.inspect_err(|error| {
             if let PublishError::Fenced { by, .. } = error {
                 tracing::error!(subject, %by, own = %self.bus.owner, "fenced by an owner who started later");
             }
         })?;
         metrics::published(StreamKind::Ticks, message.payload.len(), batch.ticks.len(), published.duplicate);
-        self.last.insert(message.subject, published.sequence);
         Ok(published.sequence)
     }
 
     async fn publish_fenced(&self, message: &mut Outgoing) -> Result<Published, PublishError> {
-        message.expected_last = Some(self.last.get(&message.subject).copied().unwrap_or(0));
         for _ in 0..ATTEMPTS_MAX {
             match self.bus.broker.publish(message).await {
                 Ok(published) => return Ok(published),
@@ -136,10 +185,11 @@ impl TickPublisher {
                 metrics::refused(Refusal::OwnAcknowledgementLost);
                 Ok(Explained::Stored(last.sequence))
             }
-            // Stored by an earlier call whose acknowledgement was lost, and given up by its caller.
+            // Stored by an earlier call whose acknowledgement was lost, and given up by its caller: what it held must not
+            // be published again behind it.
             Some(owner) if owner == own => {
                 metrics::refused(Refusal::OwnEarlierMessage);
-                Ok(Explained::RepeatAfter(last.sequence))
+                Err(PublishError::Unrecovered { subject: subject() })
             }
             Some(owner) if owner > own => {
                 metrics::refused(Refusal::Fenced);

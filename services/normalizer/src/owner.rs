@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::{
     Config, metrics as names,
     normalise::{Normalised, ShardState},
-    pending::{Lane, Pending},
+    pending::Pending,
 };
 
 /// How often a worker says how it is doing.
@@ -208,20 +208,22 @@ impl<'a> Owner<'a> {
                     continue;
                 }
             };
-            let fill = delivery.source == Source::Fill;
-            if !fill && self.state.is_done(&batch.instrument, raw) {
+            let source = delivery.source;
+            if source == Source::Live && self.state.is_done(&batch.instrument, raw) {
                 counter!(names::REPEATED, "shard" => self.label.clone()).increment(1);
                 continue;
             }
-            let lane = Lane { instrument: batch.instrument.clone(), fill };
+            let instrument = batch.instrument.clone();
             let session = batch.session.clone();
-            let Normalised { ticks, rejects: refused, events: told, duplicates } =
-                if fill { self.state.fill(batch, raw, now) } else { self.state.live(batch, raw, now) };
+            let Normalised { ticks, rejects: refused, events: told, duplicates } = match source {
+                Source::Fill => self.state.fill(batch, raw, now),
+                Source::Live => self.state.live(batch, raw, now),
+            };
             self.counts.duplicates += duplicates;
             counter!(names::DUPLICATES, "shard" => self.label.clone()).increment(duplicates);
             rejects.extend(refused);
             events.extend(told);
-            pending.add(lane, ticks, session, raw, now);
+            pending.add(source, instrument, ticks, session, raw, now);
         }
         self.file(rejects).await?;
         self.tell(events).await?;
@@ -268,28 +270,24 @@ impl<'a> Owner<'a> {
         Ok(())
     }
 
-    /// Publishes each queue in order.
+    /// Publishes everything, then counts it.
     async fn publish(&mut self, pending: Pending) -> Result<(), Error> {
-        for (lane, batches) in pending.into_lanes() {
-            for batch in &batches {
-                let sent = match lane.fill {
-                    true => self.publisher.publish_fill(batch).await,
-                    false => self.publisher.publish(batch).await,
-                };
-                sent.map_err(publish_error)?;
-                self.note(&lane, batch, UnixNanos::now());
-            }
+        let batches = pending.into_batches();
+        self.publisher.publish_all(&batches).await.map_err(publish_error)?;
+        let now = UnixNanos::now();
+        for (source, batch) in &batches {
+            self.note(*source, batch, now);
         }
         Ok(())
     }
 
-    fn note(&mut self, lane: &Lane, batch: &domain::TickBatch, now: UnixNanos) {
+    fn note(&mut self, source: Source, batch: &domain::TickBatch, now: UnixNanos) {
         self.counts.ticks += batch.ticks.len() as u64;
         counter!(names::TICKS, "shard" => self.label.clone()).increment(batch.ticks.len() as u64);
         let Some(newest) = batch.ticks.last() else { return };
         let latency = now.saturating_since(newest.receive_time).as_secs_f64();
         histogram!(names::LATENCY, "shard" => self.label.clone()).record(latency);
-        if lane.fill {
+        if source == Source::Fill {
             return;
         }
         if let Some(raw_sequence) = batch.raw_sequence {
@@ -344,6 +342,9 @@ fn publish_error(error: PublishError) -> Error {
         PublishError::Fenced { by, .. } => Error::Fenced { owner: by.to_string() },
         PublishError::TakenOver { from, .. } => Error::TakenOver { owner: from.to_string() },
         PublishError::UnknownOwner { .. } => Error::TakenOver { owner: "somebody unknown".into() },
+        PublishError::Unrecovered { .. } => {
+            Error::TakenOver { owner: "an earlier publish of its own".into() }
+        }
         other => bus_error(other),
     }
 }

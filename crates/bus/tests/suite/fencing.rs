@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use bus::{Config, PublishError, StreamKind};
+use bus::{Config, FollowFrom, PublishError, Source, StreamKind};
+use domain::Instrument;
 use testkit::eventually;
 
 use crate::fixture::{DEADLINE, Substrate, batch, btc, eth, sequences, shard_of, snapshot};
@@ -32,12 +33,44 @@ pub async fn a_lost_acknowledgement_is_found(substrate: Substrate) {
     assert_eq!(forgetful.publish(&batch(&btc(), [2])).await.unwrap(), 2);
 }
 
-pub async fn an_own_earlier_message_is_no_fence(substrate: Substrate) {
+/// What was given up and stored all the same must be seen before anything is published behind it: it may hold the same
+/// ticks.
+pub async fn an_own_earlier_message_asks_for_recovery(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
     let shard = shard_of(&fixture.bus, &btc());
     fixture.bus.tick_publisher(shard).publish(&batch(&btc(), [1])).await.unwrap();
     let mut forgetful = fixture.bus.tick_publisher(shard);
+    let error = forgetful.publish(&batch(&btc(), [1, 2])).await.unwrap_err();
+    assert!(matches!(error, PublishError::Unrecovered { .. }) && error.needs_recovery(), "{error}");
+    let recovered = forgetful.recover().await.unwrap();
+    assert_eq!(recovered.batches[0].batch, batch(&btc(), [1]));
     assert_eq!(forgetful.publish(&batch(&btc(), [2])).await.unwrap(), 2);
+}
+
+pub async fn many_products_are_published_together(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    let shard = shard_of(&fixture.bus, &btc());
+    let mut publisher = fixture.bus.tick_publisher(shard);
+    publisher.recover().await.unwrap();
+    let live = |instrument: &Instrument, sequence| (Source::Live, batch(instrument, [sequence]));
+    let fill = (Source::Fill, batch(&btc(), [7]));
+    let batches = [live(&btc(), 1), live(&eth(), 1), live(&btc(), 2), fill, live(&btc(), 3), live(&eth(), 2)];
+    publisher.publish_all(&batches).await.unwrap();
+    // What it knows of each subject is up to date.
+    publisher.publish_all(&[live(&btc(), 4), live(&eth(), 3)]).await.unwrap();
+
+    let mut follower = fixture.bus.follow_ticks(FollowFrom::AfterSequence(0));
+    let mut seen = Vec::new();
+    for _ in 0..8 {
+        let followed = follower.next().await.unwrap();
+        if followed.source == Source::Live {
+            seen.push((followed.content.instrument.clone(), followed.content.ticks[0].sequence.unwrap()));
+        }
+    }
+    let of = |instrument: &Instrument| -> Vec<u64> {
+        seen.iter().filter(|(name, _)| name == instrument).map(|(_, sequence)| *sequence).collect()
+    };
+    assert_eq!((of(&btc()), of(&eth())), (vec![1, 2, 3, 4], vec![1, 2, 3]));
 }
 
 pub async fn who_started_earlier_is_fenced(substrate: Substrate) {

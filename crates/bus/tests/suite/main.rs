@@ -48,7 +48,8 @@ on_each_substrate! {
     fencing:
         a_subject_that_aged_out_starts_again,
         a_lost_acknowledgement_is_found,
-        an_own_earlier_message_is_no_fence,
+        an_own_earlier_message_asks_for_recovery,
+        many_products_are_published_together,
         who_started_earlier_is_fenced,
         who_started_later_takes_over,
         a_shard_recovers_what_is_its_own;
