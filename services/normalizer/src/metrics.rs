@@ -19,6 +19,9 @@ pub(crate) const LATENCY: &str = "ledgerflux_normalizer_latency_seconds";
 /// Raw messages that wait, by shard.
 pub(crate) const BACKLOG: &str = "ledgerflux_normalizer_backlog_messages";
 
+/// Whether it waits for the snapshotters to catch up: 1 or 0, by shard.
+pub(crate) const PAUSED: &str = "ledgerflux_normalizer_paused";
+
 /// Registers unit and help of each metric.
 pub fn describe() {
     describe_counter!(TICKS, Unit::Count, "Ticks validated and published");
@@ -28,5 +31,6 @@ pub fn describe() {
     describe_counter!(NEW_RUNS, Unit::Count, "Times the sequence of a product started anew");
     describe_counter!(OWNERSHIP_CHANGES, Unit::Count, "Times the shard was taken over or lost");
     describe_histogram!(LATENCY, Unit::Seconds, "From the receipt of a tick to its publication");
+    describe_gauge!(PAUSED, "1 while it waits for the snapshotters to catch up");
     describe_gauge!(BACKLOG, Unit::Count, "Raw messages that wait for the normalizer");
 }

@@ -1,6 +1,6 @@
 //! Owning a shard: recover, read, publish, acknowledge; and give way to whoever started later.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{Bus, Delivery, Lag, PublishError, Source, TickPublisher, Work, WorkReader};
 use domain::{EventKind, RejectReason, RejectedTick, RoleStatus, Shard, ShardProgress, Tick, UnixNanos};
@@ -20,6 +20,11 @@ use crate::{
 const STATUS_INTERVAL: Duration = Duration::from_secs(1);
 /// How many rejects may be on their way at once.
 const PUBLISHES_IN_FLIGHT_MAX: usize = 64;
+/// A normalizer pauses while the unread backlog of the snapshotters is this share of what `LF_TICKS` may hold, in percent.
+const PAUSE_PERCENT: u64 = 80;
+/// How often the backlog is measured, and after how many ticks at the latest.
+const PAUSE_MEASURED_EVERY: Duration = Duration::from_millis(500);
+const PAUSE_MEASURED_TICKS: u64 = 8192;
 /// A fenced owner never waits longer than this many times its first wait.
 const FENCED_WAITS_MAX: u32 = 16;
 
@@ -57,7 +62,7 @@ pub async fn run(config: Config, shard: Shard, bus: Bus, context: RoleContext) -
         if !await_snapshotter(shard, &bus, &context, &latch).await {
             return Ok(());
         }
-        let error = match Owner::recover(&config, shard, &bus, &context).await {
+        let error = match Owner::recover(&config, shard, &bus, &context, &latch).await {
             Ok(mut owner) => {
                 latch.set_ready();
                 backoff.reset();
@@ -122,6 +127,10 @@ struct Owner<'a> {
     progress: std::collections::HashMap<domain::Instrument, ShardProgress>,
     counts: Counts,
     status_at: UnixNanos,
+    latch: &'a Latch,
+    paused: bool,
+    measured_at: Instant,
+    unmeasured_ticks: u64,
 }
 
 #[derive(Default)]
@@ -137,6 +146,7 @@ impl<'a> Owner<'a> {
         shard: Shard,
         bus: &'a Bus,
         context: &'a RoleContext,
+        latch: &'a Latch,
     ) -> Result<Self, Error> {
         let instance = RoleStatus::worker_instance(&context.instance, shard);
         let mut state = ShardState::new(format!("normalizer/{instance}"));
@@ -165,6 +175,10 @@ impl<'a> Owner<'a> {
             progress: std::collections::HashMap::new(),
             counts: Counts::default(),
             status_at: UnixNanos::MIN,
+            latch,
+            paused: false,
+            measured_at: Instant::now(),
+            unmeasured_ticks: 0,
         })
     }
 
@@ -174,6 +188,9 @@ impl<'a> Owner<'a> {
         loop {
             if drain_until.is_none() && self.context.shutdown.is_requested() {
                 drain_until = Some(tokio::time::Instant::now() + self.config.drain_max);
+            }
+            if drain_until.is_none() && self.must_pause().await {
+                continue;
             }
             let wait = if drain_until.is_some() { Duration::ZERO } else { self.config.fetch_wait };
             let fetch = self.reader.fetch(self.config.fetch_messages_max, wait);
@@ -191,6 +208,45 @@ impl<'a> Owner<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the snapshotters are so far behind that `LF_TICKS` is about to drop what they have not read. Then `LF_RAW` is
+    /// left to fill, which refuses instead of dropping. Returns after a moment, so that the caller asks again.
+    async fn must_pause(&mut self) -> bool {
+        let due = self.measured_at.elapsed() >= PAUSE_MEASURED_EVERY
+            || self.unmeasured_ticks >= PAUSE_MEASURED_TICKS;
+        if !due && !self.paused {
+            return false;
+        }
+        self.measured_at = Instant::now();
+        self.unmeasured_ticks = 0;
+        let mut percent = 0;
+        for shard in self.bus.shards().shards() {
+            // A snapshotter that never was has no backlog that could be measured; a broker that is away tells nothing.
+            percent += self.bus.lag(Work::Ticks, shard).await.map_or(0, |lag| lag.percent_of_limit);
+        }
+        let paused = percent >= PAUSE_PERCENT;
+        if paused != self.paused {
+            self.paused = paused;
+            gauge!(names::PAUSED, "shard" => self.label.clone()).set(f64::from(u8::from(paused)));
+            if paused {
+                warn!(shard = %self.shard, percent, "paused: the snapshotters are too far behind");
+                self.latch.set_waiting(format!(
+                    "paused: {percent} % of the tick stream waits for the snapshotters"
+                ));
+            } else {
+                info!(shard = %self.shard, percent, "goes on: the snapshotters have caught up");
+                self.latch.set_ready();
+            }
+        }
+        if paused {
+            self.say_status().await;
+            tokio::select! {
+                () = tokio::time::sleep(PAUSE_MEASURED_EVERY) => {}
+                () = self.context.shutdown.requested() => {}
+            }
+        }
+        paused
     }
 
     /// One round: everything that was fetched is judged, published and, once that is durable, acknowledged.
@@ -283,6 +339,7 @@ impl<'a> Owner<'a> {
 
     fn note(&mut self, source: Source, batch: &domain::TickBatch, now: UnixNanos) {
         self.counts.ticks += batch.ticks.len() as u64;
+        self.unmeasured_ticks += batch.ticks.len() as u64;
         counter!(names::TICKS, "shard" => self.label.clone()).increment(batch.ticks.len() as u64);
         let Some(newest) = batch.ticks.last() else { return };
         let latency = now.saturating_since(newest.receive_time).as_secs_f64();

@@ -61,10 +61,16 @@ struct Running {
 }
 
 fn start(bus: &Bus) -> Running {
+    start_with(
+        bus,
+        normalizer::Config { fenced_wait: Duration::from_secs(1), ..normalizer::Config::default() },
+    )
+}
+
+fn start_with(bus: &Bus, config: normalizer::Config) -> Running {
     let shutdown = Shutdown::new();
     let readiness = Readiness::new();
     let context = RoleContext::new(readiness.clone(), shutdown.clone());
-    let config = normalizer::Config { fenced_wait: Duration::from_secs(1), ..normalizer::Config::default() };
     let task = tokio::spawn(normalizer::run(config, shard(bus), bus.clone(), context));
     Running { task, readiness, shutdown }
 }
@@ -164,4 +170,41 @@ async fn who_started_earlier_is_fenced_and_comes_back_after_a_while() {
     assert_eq!(sequences, (1..=10).chain(20..=30).collect::<Vec<_>>());
     earlier.shutdown.request();
     earlier.task.await.unwrap().unwrap();
+}
+
+/// With the snapshotter away, a normalizer stops before the tick stream would drop what was not read; the raw stream
+/// keeps the rest, and everything comes in order when the snapshotter is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_pauses_while_the_snapshotter_is_too_far_behind() {
+    const TICKS: u64 = 120_000;
+    let shards = domain::ShardCount::new(1).unwrap();
+    let config =
+        bus::Config { shards, ticks_size_max_bytes: Some(3 * 1024 * 1024), ..bus::Config::default() };
+    let bus = Bus::embedded(&config);
+    bus.ensure_streams().await.unwrap();
+    let mut snapshotter = bus.work(bus::Work::Ticks, shard(&bus));
+    assert!(snapshotter.fetch(1, Duration::ZERO).await.unwrap().is_empty());
+    announce_snapshotter(&bus).await;
+    let normalizer_config = normalizer::Config { fetch_messages_max: 2, ..normalizer::Config::default() };
+    let running = start_with(&bus, normalizer_config);
+    send(&bus, "feed-1", 1..=TICKS).await;
+    eventually(SOON, || async {
+        let report = running.readiness.report();
+        report.waiting.iter().any(|latch| latch.reason.contains("paused"))
+    })
+    .await;
+
+    let mut sequences = Vec::new();
+    while sequences.last() != Some(&TICKS) {
+        let deliveries = snapshotter.fetch(64, SOON).await.unwrap();
+        assert!(!deliveries.is_empty(), "{} of {TICKS} ticks came", sequences.len());
+        for delivery in &deliveries {
+            let batch = delivery.content.as_ref().unwrap();
+            sequences.extend(batch.ticks.iter().map(|tick| tick.sequence.unwrap()));
+        }
+        snapshotter.ack(&deliveries).await.unwrap();
+    }
+    assert!(sequences.iter().copied().eq(1..=TICKS), "nothing was dropped unread");
+    running.shutdown.request();
+    running.task.await.unwrap().unwrap();
 }
