@@ -159,9 +159,15 @@ async fn prices_and_history(address: &str) {
 
     let products = client.list_products(ListProductsRequest::default()).await.unwrap().into_inner().products;
     assert!(products.iter().any(|known| known.product == product), "{products:?}");
-    let status = client.get_pipeline_status(GetPipelineStatusRequest::default()).await.unwrap().into_inner();
-    assert!(status.products.iter().any(|known| known.product == product), "{status:?}");
-    assert!(status.roles.iter().any(|role| role.role == "normalizer"), "{status:?}");
+    // Roles speak once a second.
+    eventually(SOON, || async {
+        let mut client = client.clone();
+        let status = client.get_pipeline_status(GetPipelineStatusRequest::default()).await.unwrap().into_inner();
+        let known = status.products.iter().any(|known| known.product == product && known.stored_sequence.is_some());
+        let spoke = |name: &str| status.roles.iter().any(|role| role.role == name && role.ready);
+        known && ["ingestor", "normalizer", "snapshotter", "query", "gateway"].into_iter().all(spoke)
+    })
+    .await;
 
     let unknown = GetLatestPriceRequest { product: "NO-SUCH".into(), ..Default::default() };
     let refused = client.get_latest_price(unknown).await.unwrap_err();

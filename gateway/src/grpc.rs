@@ -36,6 +36,12 @@ pub(crate) fn router(
     if config.reflection {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            // The details of errors, so that clients which know us by reflection can read them.
+            .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name("ledgerflux.v1.MarketDataService")
+            .with_service_name("ledgerflux.v1.StreamingService")
+            .with_service_name("grpc.health.v1.Health")
             .build_v1()
             .map_err(Error::Reflection)?;
         routes = routes.add_service(reflection);

@@ -147,6 +147,14 @@ impl Broker {
         }
     }
 
+    /// Whether the stream exists, for the wanted shard count. Changes nothing.
+    pub(crate) async fn check_stream(&self, spec: &StreamSpec) -> Result<(), ManageError> {
+        match self {
+            Self::Embedded(broker) => broker.check_stream(spec),
+            Self::JetStream(broker) => broker.check_stream(spec).await,
+        }
+    }
+
     /// Publishes and waits for the acknowledgement, but not for ever.
     pub(crate) async fn publish(&self, outgoing: &Outgoing) -> Result<Published, PublishFailure> {
         match self {

@@ -2,7 +2,7 @@
 
 use std::marker::PhantomData;
 
-use domain::{FeedEvent, RejectedTick, TickBatch};
+use domain::{FeedEvent, RejectedTick, Snapshot, TickBatch, UnixNanos};
 use opentelemetry::Context;
 use thiserror::Error;
 
@@ -54,7 +54,9 @@ pub enum FollowError {
     },
     /// The stream was made anew: its sequences are not those known before. The next call starts with its oldest
     /// message.
-    #[error("{stream} was made anew: its last message is {last}, but {known} was known")]
+    #[error(
+        "{stream} was made anew: message {known} was known of the one before, {last} is its last one now"
+    )]
     Restarted {
         /// The stream, e.g. `LF_TICKS`.
         stream: String,
@@ -84,6 +86,8 @@ pub struct Follower<T> {
     stream: StreamKind,
     /// Where to attach the next time.
     start: Start,
+    /// When the stream was created that was read last. Another time is another stream, whatever its sequences say.
+    created: Option<UnixNanos>,
     attached: Option<Attached>,
     delays: RetryDelays,
     failed: bool,
@@ -96,6 +100,8 @@ pub type TickFollower = Follower<TickBatch>;
 pub type EventFollower = Follower<FeedEvent>;
 /// Follows `LF_REJECTS`.
 pub type RejectFollower = Follower<RejectedTick>;
+/// Follows `LF_SNAPSHOTS`.
+pub type SnapshotFollower = Follower<Snapshot>;
 
 #[derive(Debug)]
 struct Attached {
@@ -125,6 +131,12 @@ impl Bus {
     pub fn follow_rejects(&self, from: FollowFrom) -> RejectFollower {
         Follower::new(self, StreamKind::Rejects, from)
     }
+
+    /// Follows the snapshot of every product. A snapshot that was replaced before it was read is skipped, and that is
+    /// no gap: [`FollowError::Gone`] does not happen here.
+    pub fn follow_snapshots(&self, from: FollowFrom) -> SnapshotFollower {
+        Follower::new(self, StreamKind::Snapshots, from)
+    }
 }
 
 #[allow(private_bounds, reason = "the kinds of content are the public aliases")]
@@ -138,6 +150,7 @@ impl<T: Payload> Follower<T> {
             bus: bus.clone(),
             stream,
             start,
+            created: None,
             attached: None,
             delays: bus.retry_delays(),
             failed: false,
@@ -185,8 +198,9 @@ impl<T: Payload> Follower<T> {
         self.accept(read)
     }
 
-    fn attached(&self, reader: OrderedReader) -> Attached {
+    fn attached(&mut self, reader: OrderedReader) -> Attached {
         let state = reader.state();
+        let known = self.created.replace(state.created);
         let mut attached =
             Attached { reader, last: 0, gapless_from: state.last_sequence, found: None, held: None };
         let Start::After(after) = self.start else {
@@ -195,9 +209,13 @@ impl<T: Payload> Follower<T> {
         attached.last = after;
         attached.gapless_from = after;
         let stream = self.bus.stream_name(self.stream);
-        if state.last_sequence < after {
+        let remade = after > 0 && known.is_some_and(|known| known != state.created);
+        if remade || state.last_sequence < after {
             attached.found = Some(FollowError::Restarted { stream, known: after, last: state.last_sequence });
-        } else if after > 0 && state.first_sequence > after.saturating_add(1) {
+        } else if !self.stream.is_one_per_subject()
+            && after > 0
+            && state.first_sequence > after.saturating_add(1)
+        {
             let last = state.first_sequence.saturating_sub(1);
             attached.found = Some(FollowError::Gone { stream, first: after.saturating_add(1), last });
         }
@@ -228,8 +246,10 @@ impl<T: Payload> Follower<T> {
         };
         let sequence = read.stored.sequence;
         let next = attached.last.saturating_add(1);
-        // The oldest message of a stream that is read from its start has nothing before it.
-        if sequence > next && attached.last >= attached.gapless_from && attached.last > 0 {
+        // The oldest message of a stream that is read from its start has nothing before it. Where each message replaces
+        // another one, what is missing was replaced.
+        let gapless = !self.stream.is_one_per_subject() && attached.last >= attached.gapless_from;
+        if gapless && sequence > next && attached.last > 0 {
             attached.held = Some(read);
             let stream = self.bus.stream_name(self.stream);
             return Err(self.told(FollowError::Gone { stream, first: next, last: sequence - 1 }));

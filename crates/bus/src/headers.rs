@@ -9,6 +9,9 @@ pub(crate) const CONTENT_TYPE: &str = "content-type";
 pub(crate) const SCHEMA: &str = "lf-schema";
 /// Who wrote to a fenced subject.
 pub(crate) const OWNER: &str = "lf-owner";
+/// When the `LF_RAW` was created that ticks were made from, in nanoseconds since 1970: which stream their raw sequence
+/// is of.
+pub(crate) const RAW_EPOCH: &str = "lf-raw-epoch";
 
 /// Names and values in the order in which they were set. Names are case-sensitive; ours are lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

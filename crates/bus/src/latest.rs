@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 
-use domain::{Instrument, RoleStatus, Snapshot, TickBatch};
+use domain::{Instrument, RoleStatus, Snapshot, TickBatch, UnixNanos};
 
-use crate::{BrokerError, Bus, StreamKind, broker::Stored, codec, metrics, subjects::Parsed};
+use crate::{
+    BrokerError, Bus, StreamKind, broker::Stored, codec, headers::RAW_EPOCH, metrics, subjects::Parsed,
+};
 
 impl Bus {
     /// The snapshot of each product that `LF_SNAPSHOTS` holds.
@@ -15,7 +17,8 @@ impl Bus {
     /// The newest live batch of each product that `LF_TICKS` still holds, with its sequence there, in stream order.
     pub async fn last_batches(&self) -> Result<Vec<(u64, TickBatch)>, BrokerError> {
         let stored = self.broker.last_per_subject(StreamKind::Ticks).await?;
-        Ok(self.newest_batches(&stored))
+        let newest = self.newest_batches(&stored).into_iter();
+        Ok(newest.map(|newest| (newest.stream_sequence, newest.batch)).collect())
     }
 
     /// What each instance of each role said of itself within the last minute.
@@ -30,8 +33,8 @@ impl Bus {
 
     /// Of the last messages of `LF_TICKS`, the newest live batch of each product. A product may have several after
     /// the shard count was changed; the highest position counts.
-    pub(crate) fn newest_batches(&self, stored: &[Stored]) -> Vec<(u64, TickBatch)> {
-        let mut newest: HashMap<Instrument, (u64, TickBatch)> = HashMap::new();
+    pub(crate) fn newest_batches(&self, stored: &[Stored]) -> Vec<NewestBatch> {
+        let mut newest: HashMap<Instrument, NewestBatch> = HashMap::new();
         for stored in stored {
             let Some(Parsed::Tick(..)) = self.subjects.parse(&stored.subject) else {
                 continue;
@@ -39,15 +42,29 @@ impl Bus {
             let Some(batch) = decoded::<TickBatch>(StreamKind::Ticks, stored) else {
                 continue;
             };
-            let known = newest.get(&batch.instrument).map(|(_, batch)| last_position(batch));
+            let known = newest.get(&batch.instrument).map(|newest| last_position(&newest.batch));
             if known.is_none_or(|known| known < last_position(&batch)) {
-                newest.insert(batch.instrument.clone(), (stored.sequence, batch));
+                let raw_epoch = stored.headers.get(RAW_EPOCH).and_then(|epoch| epoch.parse().ok());
+                let found = NewestBatch {
+                    stream_sequence: stored.sequence,
+                    raw_epoch: raw_epoch.map(UnixNanos::new),
+                    batch,
+                };
+                newest.insert(found.batch.instrument.clone(), found);
             }
         }
         let mut newest: Vec<_> = newest.into_values().collect();
-        newest.sort_by_key(|(sequence, _)| *sequence);
+        newest.sort_by_key(|newest| newest.stream_sequence);
         newest
     }
+}
+
+/// The newest live batch of a product.
+pub(crate) struct NewestBatch {
+    pub(crate) stream_sequence: u64,
+    /// When the `LF_RAW` was created that it was made from, where it says so.
+    pub(crate) raw_epoch: Option<UnixNanos>,
+    pub(crate) batch: TickBatch,
 }
 
 fn last_position(batch: &TickBatch) -> Option<domain::Position> {

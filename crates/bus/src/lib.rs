@@ -18,6 +18,7 @@ pub mod metrics;
 mod owner;
 mod publish;
 mod raw_publisher;
+mod reporter;
 mod retry;
 mod streams;
 mod subjects;
@@ -34,10 +35,14 @@ pub use codec::{Undecodable, UndecodableReason};
 pub use config::{Config, InvalidPrefix, InvalidServerUrl, PREFIX_BYTES_MAX, Prefix, ServerUrl};
 pub use connect::ConnectError;
 pub use fence::PublishError;
-pub use follow::{EventFollower, FollowError, FollowFrom, Followed, Follower, RejectFollower, TickFollower};
+pub use follow::{
+    EventFollower, FollowError, FollowFrom, Followed, Follower, RejectFollower, SnapshotFollower,
+    TickFollower,
+};
 pub use manage::ManageError;
 pub use owner::{InvalidOwner, Owner};
 pub use raw_publisher::{PublisherClosed, RawPublisher};
+pub use reporter::Reporter;
 use retry::RetryDelays;
 pub use streams::{StreamKind, StreamState};
 pub use subjects::{Parsed, Subjects};

@@ -1,9 +1,12 @@
 //! Making the streams, and finding out what they hold.
 
-use domain::UnixNanos;
+use futures::future::try_join_all;
 use thiserror::Error;
 
-use crate::{Broker, BrokerError, Bus, StreamKind, StreamState, streams};
+use crate::{
+    Broker, BrokerError, Bus, StreamKind, StreamState,
+    streams::{self, StreamSpec},
+};
 
 /// Why the streams are not as they have to be.
 #[derive(Debug, Error)]
@@ -19,6 +22,12 @@ pub enum ManageError {
         existing: String,
         /// What is configured.
         wanted: String,
+    },
+    /// The stream was not made yet. Whoever writes to it makes it, so that waiting helps.
+    #[error("stream {stream} does not exist yet")]
+    Missing {
+        /// The name of the stream.
+        stream: String,
     },
     /// The stream was made for another number of shards.
     #[error(
@@ -41,32 +50,44 @@ pub enum ManageError {
 impl ManageError {
     /// Whether trying again may help; a conflict stays until someone resolves it.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Broker(_))
+        matches!(self, Self::Missing { .. } | Self::Broker(_))
     }
 }
 
 impl Bus {
-    /// Creates the streams, or updates their limits. Idempotent, and safe while others do the same.
+    /// Creates the streams, or updates their limits: for roles that write to them.
+    ///
+    /// Idempotent, and safe while others do the same: of those who create a stream at the same time one wins, and the
+    /// others compare. Where nothing has to be changed it only asks, and takes two round trips, so that it may be called
+    /// at each recovery: a broker that lost everything has its streams again then.
     pub async fn ensure_streams(&self) -> Result<(), ManageError> {
+        let [raw, others @ ..] = self.stream_specs();
+        // Alone, because it carries the shard count: under another one nothing else may be touched.
+        self.broker.ensure_stream(&raw).await?;
+        try_join_all(others.iter().map(|spec| self.broker.ensure_stream(spec))).await?;
+        Ok(())
+    }
+
+    /// Looks whether all streams exist and were made for the configured shard count, and changes nothing: for roles
+    /// that only read.
+    pub async fn check_streams(&self) -> Result<(), ManageError> {
+        let specs = self.stream_specs();
+        try_join_all(specs.iter().map(|spec| self.broker.check_stream(spec))).await?;
+        Ok(())
+    }
+
+    /// What each stream is to be; `LF_RAW` first.
+    fn stream_specs(&self) -> [StreamSpec; StreamKind::ALL.len()] {
         let substrate = match &self.broker {
             Broker::Embedded(_) => streams::Substrate::Memory,
             Broker::JetStream(_) => streams::Substrate::Disk,
         };
-        for kind in StreamKind::ALL {
-            let spec = streams::spec(&self.config, &self.subjects, substrate, kind);
-            self.broker.ensure_stream(&spec).await?;
-        }
-        Ok(())
+        StreamKind::ALL.map(|kind| streams::spec(&self.config, &self.subjects, substrate, kind))
     }
 
     /// What is known of a stream at this moment.
     pub async fn stream_state(&self, stream: StreamKind) -> Result<StreamState, BrokerError> {
         self.broker.stream_state(stream).await
-    }
-
-    /// When `LF_RAW` was created. When this changes, raw sequences have started anew.
-    pub async fn raw_stream_created(&self) -> Result<UnixNanos, BrokerError> {
-        Ok(self.broker.stream_state(StreamKind::Raw).await?.created)
     }
 
     /// The name of a stream, e.g. `LF_TICKS`.

@@ -20,6 +20,10 @@ pub const FENCE_REFUSALS: &str = "ledgerflux_bus_fence_refusals_total";
 pub const RAW_BUFFERED_TICKS: &str = "ledgerflux_bus_raw_buffered_ticks";
 /// Ticks that a raw publisher gave up because it was dropped before the broker acknowledged them.
 pub const RAW_ABANDONED_TICKS: &str = "ledgerflux_bus_raw_abandoned_ticks_total";
+/// Times that a raw batch, or a part of one, was split because it was too large for the broker.
+pub const RAW_SPLITS: &str = "ledgerflux_bus_raw_splits_total";
+/// Ticks that were too large for the broker one by one, and were filed as rejects.
+pub const RAW_REFUSED_TICKS: &str = "ledgerflux_bus_raw_refused_ticks_total";
 /// Times that a worker's consumer was reset, by stream and cause.
 pub const CONSUMER_RESETS: &str = "ledgerflux_bus_consumer_resets_total";
 /// Messages that a worker was given more than once, by stream.
@@ -47,6 +51,8 @@ pub fn describe() {
         (PUBLISH_DUPLICATES, Unit::Count, "Messages that the broker had already."),
         (FENCE_REFUSALS, Unit::Count, "Refusals of a fenced publish, by what was found."),
         (RAW_ABANDONED_TICKS, Unit::Count, "Ticks given up unacknowledged by a raw publisher."),
+        (RAW_SPLITS, Unit::Count, "Splits of raw batches that were too large for the broker."),
+        (RAW_REFUSED_TICKS, Unit::Count, "Ticks too large for the broker, filed as rejects."),
         (CONSUMER_RESETS, Unit::Count, "Times that a worker's consumer was reset."),
         (REDELIVERIES, Unit::Count, "Messages that a worker was given more than once."),
         (UNDECODABLE, Unit::Count, "Messages whose payload could not be decoded."),
@@ -168,6 +174,14 @@ pub(crate) fn raw_buffered(change: i64) {
 
 pub(crate) fn raw_abandoned(ticks: usize) {
     counter!(RAW_ABANDONED_TICKS).increment(ticks as u64);
+}
+
+pub(crate) fn raw_split() {
+    counter!(RAW_SPLITS).increment(1);
+}
+
+pub(crate) fn raw_refused() {
+    counter!(RAW_REFUSED_TICKS).increment(1);
 }
 
 pub(crate) fn consumer_reset(stream: StreamKind, cause: ResetCause) {

@@ -10,6 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{Bus, headers, metrics};
 
+mod delivery;
 mod lanes;
 
 use lanes::Lanes;
@@ -50,7 +51,8 @@ impl Drop for Place {
 ///
 /// While the acknowledgement of a product's batch is outstanding, further ticks of that product gather and leave
 /// together as the next batch. A batch is repeated with identical bytes until it is acknowledged; the broker
-/// recognises the repetition. Dropping the publisher gives up what was not acknowledged; [`RawPublisher::close`]
+/// recognises the repetition. A batch that is too large for the broker is split; a single tick that is too large is
+/// filed as a reject. Dropping the publisher gives up what was not acknowledged; [`RawPublisher::close`]
 /// does not.
 #[derive(Debug)]
 pub struct RawPublisher {

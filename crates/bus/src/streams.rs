@@ -42,6 +42,11 @@ impl StreamKind {
         }
     }
 
+    /// Whether a message replaces the one before it on its subject.
+    pub(crate) fn is_one_per_subject(self) -> bool {
+        matches!(self, Self::Snapshots | Self::Status)
+    }
+
     fn kinds(self) -> &'static [&'static str] {
         match self {
             Self::Raw => &["raw", "rawfill"],
@@ -146,7 +151,7 @@ pub(crate) fn spec(
         discard: if raw { Discard::New } else { Discard::Old },
         size_bytes_max: size.unwrap_or(default_mib * MIB),
         age_max,
-        one_per_subject: matches!(kind, StreamKind::Snapshots | StreamKind::Status),
+        one_per_subject: kind.is_one_per_subject(),
         // The broker refuses a window that is longer than the age.
         duplicate_window: age_max.map_or(config.duplicate_window, |age| age.min(config.duplicate_window)),
         replicas: config.replicas,

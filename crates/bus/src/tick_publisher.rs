@@ -2,13 +2,13 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{Instrument, Shard, Snapshot, TickBatch};
+use domain::{Instrument, Shard, Snapshot, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 
 use crate::{
     BrokerError, Bus, Owner, PublishError, Source, StreamKind,
     broker::{Broker, Outgoing, PublishFailure, Published, Stored},
-    headers::{self, OWNER},
+    headers::{self, OWNER, RAW_EPOCH},
     metrics::{self, Refusal},
     publish::outgoing,
 };
@@ -27,6 +27,8 @@ pub struct TickPublisher {
     shard: Shard,
     /// The last message of each subject, as far as is known.
     last: HashMap<Arc<str>, u64>,
+    /// When `LF_RAW` was created, which is its identity; unknown before the first recovery.
+    raw_epoch: Option<UnixNanos>,
 }
 
 /// Where a shard stands, as its own output says.
@@ -45,27 +47,38 @@ pub struct RecoveredBatch {
     pub stream_sequence: u64,
     /// The batch.
     pub batch: TickBatch,
+    /// Whether its raw sequence is of the `LF_RAW` that exists now: in one that was made anew since it means nothing.
+    pub raw_is_current: bool,
 }
 
 impl Bus {
     /// The publisher of validated ticks of `shard`. Recover before the first publish.
     pub fn tick_publisher(&self, shard: Shard) -> TickPublisher {
-        TickPublisher { bus: self.clone(), shard, last: HashMap::new() }
+        TickPublisher { bus: self.clone(), shard, last: HashMap::new(), raw_epoch: None }
     }
 }
 
 impl TickPublisher {
     /// Finds out where the shard stands. To be called before the first publish, and again after
-    /// [`PublishError::needs_recovery`].
+    /// [`PublishError::needs_recovery`] and after each error of the reader of raw ticks: `LF_RAW` may have been made anew
+    /// then. What is published from now on says from which `LF_RAW` it was made, so that a reader of raw ticks from before
+    /// this call is not to be used after it.
     pub async fn recover(&mut self) -> Result<Recovered, BrokerError> {
         let stored = self.bus.broker.last_per_subject(StreamKind::Ticks).await?;
         self.last = stored.iter().map(|stored| (Arc::clone(&stored.subject), stored.sequence)).collect();
         let batches = self.bus.newest_batches(&stored).into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
+        // Last, so that as little as possible can happen to the stream before it is read.
+        let raw_epoch = self.bus.broker.stream_state(StreamKind::Raw).await?.created;
+        self.raw_epoch = Some(raw_epoch);
         Ok(Recovered {
             batches: batches
-                .filter(|(_, batch)| self.owns(&batch.instrument))
-                .map(|(stream_sequence, batch)| RecoveredBatch { stream_sequence, batch })
+                .filter(|newest| self.owns(&newest.batch.instrument))
+                .map(|newest| RecoveredBatch {
+                    stream_sequence: newest.stream_sequence,
+                    raw_is_current: newest.raw_epoch == Some(raw_epoch),
+                    batch: newest.batch,
+                })
                 .collect(),
             snapshots: snapshots.filter(|snapshot| self.owns(&snapshot.instrument)).collect(),
         })
@@ -140,6 +153,9 @@ impl TickPublisher {
     async fn publish_after(&self, subject: &str, batch: &TickBatch, last: u64) -> Result<u64, PublishError> {
         let mut message = outgoing(StreamKind::Ticks, subject, batch, &headers::current_context(), None);
         message.headers.set(OWNER, self.bus.owner.to_string());
+        if let Some(epoch) = self.raw_epoch {
+            message.headers.set(RAW_EPOCH, epoch.nanos().to_string());
+        }
         message.expected_last = Some(last);
         let published = self.publish_fenced(&mut message).await.inspect_err(|error| {
             if let PublishError::Fenced { by, .. } = error {

@@ -8,7 +8,7 @@ use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Applied, Config, LiveState, follow, metrics as names};
+use crate::{Applied, Config, Health, LiveState, follow, metrics as names};
 
 /// The newest state of every product, kept up to date, for everyone in this process. Cheap to clone; when the last clone
 /// is gone, following the bus ends.
@@ -24,7 +24,9 @@ pub struct LiveFeed {
 pub(crate) struct Shared {
     state: RwLock<LiveState>,
     version: watch::Sender<u64>,
-    caught_up: watch::Sender<bool>,
+    health: watch::Sender<Health>,
+    /// Up to which message of `LF_TICKS` everything is in the state; `None` before the first filling.
+    ticks_seen: watch::Sender<Option<u64>>,
 }
 
 impl LiveFeed {
@@ -36,20 +38,32 @@ impl LiveFeed {
     /// Follows the bus from now on, through reconnections and losses. Needs a tokio runtime.
     pub fn start(bus: Bus, config: Config) -> Self {
         let shared = Arc::new(Shared::new(config));
-        let ticks = AbortOnDropHandle::new(tokio::spawn(follow::ticks(bus.clone(), Arc::clone(&shared))));
-        let events = AbortOnDropHandle::new(tokio::spawn(follow::events(bus, Arc::clone(&shared))));
-        Self { shared, _followers: Arc::new([ticks, events]) }
+        let ticks = tokio::spawn(follow::ticks(bus.clone(), Arc::clone(&shared)));
+        let snapshots = tokio::spawn(follow::snapshots(bus.clone(), Arc::clone(&shared)));
+        let events = tokio::spawn(follow::events(bus, Arc::clone(&shared)));
+        Self { shared, _followers: Arc::new([ticks, snapshots, events].map(AbortOnDropHandle::new)) }
     }
 
-    /// Waits until the stream has been followed to its end once: from then on the newest state is the newest there is.
+    /// Waits until ticks and snapshots have been followed to their end once: from then on, for as long as
+    /// [`LiveFeed::is_following`], the newest state is the newest there is.
     pub async fn caught_up(&self) {
         // The sender lives in `self`, so waiting can only end with success.
-        drop(self.shared.caught_up.subscribe().wait_for(|caught_up| *caught_up).await);
+        drop(self.health().wait_for(Health::is_caught_up).await);
     }
 
-    /// Whether the stream has been followed to its end once.
+    /// Whether ticks and snapshots have been followed to their end once.
     pub fn is_caught_up(&self) -> bool {
-        *self.shared.caught_up.borrow()
+        self.shared.health.borrow().is_caught_up()
+    }
+
+    /// Whether each stream can be followed at this moment, as far as is known.
+    pub fn is_following(&self) -> bool {
+        self.shared.health.borrow().is_following()
+    }
+
+    /// How following goes, now and after each change; [`Health::waiting`] is what readiness says.
+    pub fn health(&self) -> watch::Receiver<Health> {
+        self.shared.health.subscribe()
     }
 
     /// The newest state of a product; `None` before its first tick.
@@ -79,7 +93,7 @@ impl LiveFeed {
 
     /// Declares a feed that is filled by hand to be complete.
     pub fn set_caught_up(&self) {
-        self.shared.set_caught_up();
+        self.shared.health(Health::all_caught_up);
     }
 
     /// Reads the state. `read` must be quick: the publisher waits for it.
@@ -97,7 +111,8 @@ impl Shared {
         Self {
             state: RwLock::new(LiveState::new(config)),
             version: watch::Sender::new(0),
-            caught_up: watch::Sender::new(false),
+            health: watch::Sender::default(),
+            ticks_seen: watch::Sender::default(),
         }
     }
 
@@ -127,8 +142,38 @@ impl Shared {
         self.write(|state| state.apply_event(event));
     }
 
-    pub(crate) fn set_caught_up(&self) {
-        self.caught_up.send_replace(true);
+    /// Whether a snapshot would change anything.
+    pub(crate) fn is_behind(&self, snapshot: &Snapshot) -> bool {
+        self.read(|state| state.is_behind(snapshot))
+    }
+
+    /// Takes over a snapshot if it changes anything; only then are the subscribers woken.
+    pub(crate) fn apply_snapshot(&self, snapshot: Snapshot) {
+        if self.is_behind(&snapshot) && self.write(|state| state.apply_snapshot(snapshot)) {
+            counter!(names::SNAPSHOTS).increment(1);
+            self.record(Applied::default());
+        }
+    }
+
+    /// Changes the health, and tells it if it has changed.
+    pub(crate) fn health(&self, change: impl FnOnce(&mut Health)) {
+        self.health.send_if_modified(|health| {
+            let before = health.clone();
+            change(health);
+            *health != before
+        });
+    }
+
+    /// Everything up to this message of `LF_TICKS` is in the state. It goes back when the stream is made anew.
+    pub(crate) fn set_ticks_seen(&self, stream_sequence: u64) {
+        self.ticks_seen.send_replace(Some(stream_sequence));
+    }
+
+    /// Waits until everything up to this message of `LF_TICKS` is in the state.
+    pub(crate) async fn ticks_seen(&self, stream_sequence: u64) {
+        let seen = |seen: &Option<u64>| seen.is_some_and(|seen| seen >= stream_sequence);
+        // The sender lives in `self`, so waiting can only end with success.
+        drop(self.ticks_seen.subscribe().wait_for(seen).await);
     }
 
     #[allow(clippy::cast_precision_loss, reason = "a count of products, far below 2^52")]

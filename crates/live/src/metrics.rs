@@ -9,6 +9,8 @@ pub const TICKS: &str = "ledgerflux_live_ticks_total";
 pub const TICKS_LEFT_OUT: &str = "ledgerflux_live_ticks_left_out_total";
 /// Ticks that left a ring to make room.
 pub const EVICTIONS: &str = "ledgerflux_live_ring_evictions_total";
+/// Snapshots that made a product known or moved it on, because the stream of ticks did not hold what they tell.
+pub const SNAPSHOTS: &str = "ledgerflux_live_snapshots_total";
 /// Products that are known.
 pub const PRODUCTS: &str = "ledgerflux_live_products";
 /// How often following a stream failed and was begun again, by `stream`.
@@ -23,6 +25,11 @@ pub fn describe() {
     describe_counter!(TICKS, Unit::Count, "Ticks that moved a product on");
     describe_counter!(TICKS_LEFT_OUT, Unit::Count, "Ticks left out of the live feed, by reason");
     describe_counter!(EVICTIONS, Unit::Count, "Ticks that left a ring to make room");
+    describe_counter!(
+        SNAPSHOTS,
+        Unit::Count,
+        "Snapshots that moved a product on, because its ticks were not in the stream"
+    );
     describe_gauge!(PRODUCTS, Unit::Count, "Products that are known to the live feed");
     describe_counter!(RESTARTS, Unit::Count, "Times that following a stream was begun again, by stream");
     describe_counter!(

@@ -65,6 +65,15 @@ impl LiveState {
         applied
     }
 
+    /// Whether a snapshot would change anything: its product is not known and there is room for it, or it is of a later
+    /// position than is known.
+    pub fn is_behind(&self, snapshot: &Snapshot) -> bool {
+        match self.find(&snapshot.instrument).and_then(|at| self.market(at)) {
+            Some(market) => market.snapshot.position < snapshot.position,
+            None => self.has_room(),
+        }
+    }
+
     /// Takes over a snapshot when it is newer than what is known, and says whether it was. The ring is then empty: the
     /// ticks between what it held and the snapshot are not here.
     pub fn apply_snapshot(&mut self, snapshot: Snapshot) -> bool {

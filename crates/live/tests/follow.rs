@@ -8,7 +8,7 @@ use domain::{
     Decimal, FeedSession, Instrument, MarketState, Position, Quote, Snapshot, Tick, TickBatch, TickFlags,
     UnixNanos,
 };
-use live::{Config, Delivery, LiveFeed, Policy, Products, Start, Subscription};
+use live::{Config, Delivery, Event, LiveFeed, Policy, Products, Start, Subscription};
 use tokio::time::timeout;
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +56,27 @@ async fn publish(bus: &Bus, batch: &TickBatch) {
     publisher.publish(batch).await.unwrap();
 }
 
+/// Publishes what the snapshotter does when everything up to `sequence` is stored.
+async fn publish_snapshot(bus: &Bus, product: &str, sequence: u64) {
+    let snapshot = Snapshot {
+        instrument: instrument(product),
+        position: Position { run: 0, sequence },
+        snapshot_time: UnixNanos::new(1_600_000_000_000_000_000),
+        state: MarketState::default(),
+    };
+    bus.publish_snapshot(&snapshot).await.unwrap();
+}
+
+/// Waits until a product is at `sequence`.
+async fn reaches(feed: &LiveFeed, product: &str, sequence: u64) {
+    let there = async {
+        while feed.snapshot(&instrument(product)).is_none_or(|known| known.position.sequence < sequence) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, there).await.expect("the product moves on");
+}
+
 async fn started(bus: &Bus) -> LiveFeed {
     let feed = LiveFeed::start(bus.clone(), Config::default());
     timeout(PATIENCE, feed.caught_up()).await.expect("the feed catches up");
@@ -89,18 +110,82 @@ async fn an_empty_bus_is_caught_up_with_at_once() {
 async fn starts_with_the_newest_of_snapshots_and_batches() {
     let bus = embedded().await;
     for product in ["BTC-USD", "ETH-USD"] {
-        let snapshot = Snapshot {
-            instrument: instrument(product),
-            position: Position { run: 0, sequence: 7 },
-            snapshot_time: UnixNanos::new(1_600_000_000_000_000_000),
-            state: MarketState::default(),
-        };
-        bus.publish_snapshot(&snapshot).await.unwrap();
+        publish_snapshot(&bus, product, 7).await;
     }
     publish(&bus, &batch("BTC-USD", [8, 9])).await;
     let feed = started(&bus).await;
     let position = |product| feed.snapshot(&instrument(product)).unwrap().position.sequence;
     assert_eq!((position("BTC-USD"), position("ETH-USD")), (9, 7));
+}
+
+#[tokio::test]
+async fn a_product_is_known_from_a_snapshot_that_comes_later() {
+    let bus = embedded().await;
+    let feed = started(&bus).await;
+    let mut waiting = lossless(&feed, Start::Now);
+    publish_snapshot(&bus, "ADA-USD", 7).await;
+    reaches(&feed, "ADA-USD", 7).await;
+    // Whoever waits for the product is given its state, and then the ticks that follow.
+    assert_eq!(sequences(&next(&mut waiting).await), [7]);
+    publish(&bus, &batch("ADA-USD", [6, 7, 8])).await;
+    assert_eq!(sequences(&next(&mut waiting).await), [8]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn snapshots_beside_the_ticks_are_never_a_loss() {
+    let bus = embedded().await;
+    let feed = started(&bus).await;
+    let mut subscription = lossless(&feed, Start::Now);
+    let ours = bus.clone();
+    let publishing = tokio::spawn(async move {
+        for sequence in 0..1_000 {
+            publish(&ours, &batch("BTC-USD", [sequence])).await;
+            // At the newest position, which the followed ticks may not have reached yet.
+            publish_snapshot(&ours, "BTC-USD", sequence).await;
+        }
+    });
+    let mut given = Vec::new();
+    while given.len() < 1_000 {
+        given.extend(sequences(&next(&mut subscription).await));
+    }
+    assert_eq!(given, (0..1_000).collect::<Vec<_>>());
+    publishing.await.unwrap();
+    feed.read(|state| assert_eq!(state.ticks(), 1_000));
+}
+
+#[tokio::test]
+async fn a_snapshot_whose_ticks_never_came_moves_the_product_on_and_is_told() {
+    let bus = embedded().await;
+    publish(&bus, &batch("BTC-USD", [5, 6])).await;
+    let feed = started(&bus).await;
+    let mut subscription =
+        Subscription::new(&feed, Products::All, Start::Snapshot, Policy::default()).unwrap();
+    assert_eq!(sequences(&next(&mut subscription).await), [6]);
+    publish_snapshot(&bus, "BTC-USD", 4).await;
+    publish_snapshot(&bus, "BTC-USD", 20).await;
+    reaches(&feed, "BTC-USD", 20).await;
+    let given = next(&mut subscription).await;
+    let [Delivery::Event(Event::Missed { after: Some(after), .. }), Delivery::Snapshot { snapshot, .. }] =
+        given.as_slice()
+    else {
+        panic!("{given:?}")
+    };
+    assert_eq!((after.sequence, snapshot.position.sequence), (6, 20));
+}
+
+#[tokio::test]
+async fn a_stream_that_cannot_be_followed_is_told_and_followed_when_it_can_be() {
+    let bus = Bus::embedded(&bus::Config::default());
+    let feed = LiveFeed::start(bus.clone(), Config::default());
+    let mut health = feed.health();
+    let broken = timeout(PATIENCE, health.wait_for(|health| !health.is_following())).await.unwrap().unwrap();
+    let why = broken.waiting().unwrap();
+    assert!(why.contains("cannot be followed") && why.contains("does not exist"), "{why}");
+    drop(broken);
+    assert!(!feed.is_following() && !feed.is_caught_up());
+    bus.ensure_streams().await.unwrap();
+    timeout(PATIENCE, health.wait_for(|health| health.waiting().is_none())).await.unwrap().unwrap();
+    assert!(feed.is_following() && feed.is_caught_up());
 }
 
 #[tokio::test]

@@ -168,6 +168,11 @@ impl Latch {
         });
     }
 
+    /// Whether the thing is up.
+    pub fn is_ready(&self) -> bool {
+        self.board.with(|entries| entries.get(self.index).is_some_and(|entry| entry.waiting.is_none()))
+    }
+
     fn update(&self, update: impl FnOnce(&mut Entry)) {
         self.board.change(|entries| {
             if let Some(entry) = entries.get_mut(self.index) {

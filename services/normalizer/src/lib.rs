@@ -9,7 +9,9 @@ mod config;
 pub mod metrics;
 mod normalise;
 mod owner;
+mod pause;
 mod pending;
+mod worker;
 
 pub use config::Config;
-pub use owner::{Error, run};
+pub use worker::{Error, run};

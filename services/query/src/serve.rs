@@ -55,6 +55,10 @@ pub async fn run(
             tonic_reflection::server::Builder::configure()
                 .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+                // The details of errors, so that clients which know us by reflection can read them.
+                .register_encoded_file_descriptor_set(tonic_types::pb::FILE_DESCRIPTOR_SET)
+                .with_service_name("ledgerflux.v1.MarketDataService")
+                .with_service_name("grpc.health.v1.Health")
                 .build_v1()?,
         ),
         false => None,

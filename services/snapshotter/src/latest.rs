@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use domain::{Instrument, Snapshot, Tick, UnixNanos};
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Entry {
     snapshot: Snapshot,
     written_at: Option<UnixNanos>,
@@ -15,17 +15,43 @@ struct Entry {
 #[derive(Debug, Default)]
 pub(crate) struct Latest {
     products: HashMap<Instrument, Entry>,
+    /// How the products of the batch in hand stood before it; `None` for those that it brought.
+    before: HashMap<Instrument, Option<Entry>>,
 }
 
 impl Latest {
     /// Starts from what is stored.
     pub(crate) fn stored(snapshots: Vec<Snapshot>) -> Self {
         let entry = |snapshot| Entry { snapshot, written_at: None, dirty: false };
-        Self { products: snapshots.into_iter().map(|s| (s.instrument.clone(), entry(s))).collect() }
+        Self {
+            products: snapshots.into_iter().map(|s| (s.instrument.clone(), entry(s))).collect(),
+            before: HashMap::new(),
+        }
     }
 
-    /// Takes a tick over, when it is newer.
-    pub(crate) fn apply(&mut self, tick: &Tick) {
+    /// Takes over the ticks of a batch, where they are newer.
+    pub(crate) fn apply<'a>(&mut self, ticks: impl Iterator<Item = &'a Tick>) {
+        self.before.clear();
+        for tick in ticks {
+            if !self.before.contains_key(&tick.instrument) {
+                let before = self.products.get(&tick.instrument).cloned();
+                self.before.insert(tick.instrument.clone(), before);
+            }
+            self.apply_one(tick);
+        }
+    }
+
+    /// Forgets the last batch: not all of it could be stored.
+    pub(crate) fn undo(&mut self) {
+        for (instrument, before) in self.before.drain() {
+            match before {
+                Some(entry) => self.products.insert(instrument, entry),
+                None => self.products.remove(&instrument),
+            };
+        }
+    }
+
+    fn apply_one(&mut self, tick: &Tick) {
         if let Some(entry) = self.products.get_mut(&tick.instrument) {
             entry.dirty |= entry.snapshot.advance(tick);
         } else if let Some(snapshot) = Snapshot::first(tick) {
@@ -89,10 +115,10 @@ mod tests {
     fn a_product_is_due_once_in_the_interval_and_never_forgotten() {
         let second = Duration::from_secs(1);
         let mut latest = Latest::default();
-        latest.apply(&tick(1));
+        latest.apply([tick(1)].iter());
         let first = latest.due(at(10), second);
         assert_eq!(first[0].position.sequence, 1);
-        latest.apply(&tick(2));
+        latest.apply([tick(2)].iter());
         latest.written(&first);
         assert!(latest.due(at(10), second).is_empty());
         let second_time = latest.due(at(11), second);
@@ -102,9 +128,21 @@ mod tests {
     }
 
     #[test]
+    fn a_batch_can_be_forgotten() {
+        let mut latest = Latest::stored(vec![Snapshot::first(&tick(5)).unwrap()]);
+        let other = Tick { instrument: Instrument::new("coinbase", "ETH-USD").unwrap(), ..tick(9) };
+        latest.apply([tick(6), tick(7), other].iter());
+        assert_eq!(latest.due(at(100), Duration::ZERO).len(), 2);
+        latest.undo();
+        assert!(latest.due(at(100), Duration::ZERO).is_empty());
+        let positions: Vec<_> = latest.snapshots().map(|snapshot| snapshot.position.sequence).collect();
+        assert_eq!(positions, [5]);
+    }
+
+    #[test]
     fn an_older_tick_changes_nothing() {
         let mut latest = Latest::stored(vec![Snapshot::first(&tick(5)).unwrap()]);
-        latest.apply(&tick(4));
+        latest.apply([tick(4)].iter());
         assert!(latest.due(at(100), Duration::ZERO).is_empty());
         assert_eq!(latest.snapshots().count(), 1);
     }

@@ -8,9 +8,11 @@ mod config;
 mod latest;
 pub mod metrics;
 mod owner;
+mod recovery;
 mod retention;
+mod worker;
 mod write;
 
 pub use config::Config;
-pub use owner::{Error, run};
 pub use retention::retention;
+pub use worker::{Error, run};

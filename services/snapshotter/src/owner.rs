@@ -1,105 +1,42 @@
-//! Owning the writes of a shard: read, commit, publish snapshots, acknowledge.
+//! Writing a shard: read, commit, publish snapshots, acknowledge.
 
 use std::time::Duration;
 
-use bus::{Bus, Delivery, Lag, Work, WorkReader};
-use domain::{RejectReason, RejectedTick, RoleStatus, Shard, ShardProgress, Snapshot, UnixNanos};
-use metrics::{counter, gauge, histogram};
-use runtime::{Backoff, ErrorChain, Latch, RoleContext};
-use store::{Store, StoreError, TickRow, WriteBatch, Written};
-use thiserror::Error;
+use bus::{Delivery, Work, WorkReader};
+use domain::{RejectReason, RejectedTick, ShardProgress, Snapshot, Tick, UnixNanos};
+use metrics::{counter, histogram};
+use runtime::{Backoff, ErrorChain};
+use store::{StoreError, TickRow, WriteBatch, Written};
 use tracing::{info, warn};
 
 use crate::{
-    Config,
     latest::Latest,
     metrics as names,
+    recovery::newest_states,
+    worker::{Error, Worker, bus_error},
     write::{groups, not_stored, rows, undecodable, unpublished},
 };
 
-/// How often a worker says how it is doing.
-const STATUS_INTERVAL: Duration = Duration::from_secs(1);
+/// How often the progress of each product is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Why a snapshotter has to start over.
-#[derive(Debug, Error)]
-pub enum Error {
-    /// The bus does not do what it is asked.
-    #[error("the bus failed")]
-    Bus(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The database cannot be read at start.
-    #[error("the database failed")]
-    Store(#[from] StoreError),
-    /// Shutdown was requested while the database was away; what was not committed is delivered again.
-    #[error("stopped while the database was away")]
-    Stopped,
-}
-
-fn bus_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::Bus(Box::new(error))
-}
-
-/// Writes what `shard` brings until shutdown is requested; it goes on after every failure, with backoff.
-pub async fn run(
-    config: Config,
-    shard: Shard,
-    bus: Bus,
-    store: Store,
-    context: RoleContext,
-) -> Result<(), Error> {
-    let latch = context.readiness.latch(&format!("snapshotter-{shard}"));
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
-    loop {
-        let error = match Owner::recover(&config, shard, &bus, &store, &context, &latch).await {
-            Ok(mut owner) => {
-                latch.set_ready();
-                backoff.reset();
-                match owner.work().await {
-                    Ok(()) | Err(Error::Stopped) => return Ok(()),
-                    Err(error) => error,
-                }
-            }
-            Err(error) => error,
-        };
-        latch.set_waiting(ErrorChain(&error).to_string());
-        let delay = backoff.next_delay();
-        warn!(%shard, ?delay, error = %ErrorChain(&error), "the shard starts over");
-        tokio::select! {
-            () = tokio::time::sleep(delay) => {}
-            () = context.shutdown.requested() => return Ok(()),
-        }
-    }
-}
-
-struct Owner<'a> {
-    config: &'a Config,
-    shard: Shard,
+/// This process as the writer of the shard, from one recovery to the next failure.
+pub(crate) struct Owner<'a> {
+    worker: &'a Worker,
     label: String,
-    instance: String,
-    bus: &'a Bus,
-    store: &'a Store,
-    context: &'a RoleContext,
-    latch: &'a Latch,
     reader: WorkReader,
     latest: Latest,
-    ticks: u64,
-    duplicates: u64,
-    rejected: u64,
-    status_at: UnixNanos,
+    told_at: UnixNanos,
 }
 
 impl<'a> Owner<'a> {
     /// Publishes what only the database still knows, then takes up the work.
-    async fn recover(
-        config: &'a Config,
-        shard: Shard,
-        bus: &'a Bus,
-        store: &'a Store,
-        context: &'a RoleContext,
-        latch: &'a Latch,
-    ) -> Result<Self, Error> {
-        let shards = bus.shards();
-        let mut stored = store.snapshots().await?;
-        stored.retain(|snapshot| shards.shard_of(&snapshot.instrument) == shard);
+    pub(crate) async fn recover(worker: &'a Worker) -> Result<Self, Error> {
+        let (bus, shard) = (&worker.bus, worker.shard);
+        // After a broker came back empty there are no streams.
+        bus.ensure_streams().await.map_err(bus_error)?;
+        let stored =
+            newest_states(&worker.store, |instrument| bus.shards().shard_of(instrument) == shard).await?;
         let published = bus.last_snapshots().await.map_err(bus_error)?;
         let missing = unpublished(stored.clone(), &published);
         for snapshot in &missing {
@@ -107,49 +44,37 @@ impl<'a> Owner<'a> {
         }
         let reader = bus.work(Work::Ticks, shard);
         info!(%shard, stored = stored.len(), published = missing.len(), "writes the shard");
-        let mut owner = Self {
-            config,
-            shard,
-            label: shard.to_string(),
-            instance: RoleStatus::worker_instance(&context.instance, shard),
-            bus,
-            store,
-            context,
-            latch,
-            reader,
-            latest: Latest::stored(stored),
-            ticks: 0,
-            duplicates: 0,
-            rejected: 0,
-            status_at: UnixNanos::MIN,
-        };
-        owner.say_status().await;
+        let label = shard.to_string();
+        let latest = Latest::stored(stored);
+        let mut owner = Self { worker, label, reader, latest, told_at: UnixNanos::MIN };
+        owner.tell_progress();
+        // The first word of a snapshotter says that what is stored is published: the normalizer waits for it.
+        worker.reporter.speak();
         Ok(owner)
     }
 
     /// Works until shutdown is requested and what is waiting is done, or until something fails.
-    async fn work(&mut self) -> Result<(), Error> {
+    pub(crate) async fn work(&mut self) -> Result<(), Error> {
         let mut drain_until = None;
         loop {
-            if drain_until.is_none() && self.context.shutdown.is_requested() {
-                drain_until = Some(tokio::time::Instant::now() + self.config.drain_max);
+            if drain_until.is_none() && self.worker.context.shutdown.is_requested() {
+                drain_until = Some(tokio::time::Instant::now() + self.worker.config.drain_max);
             }
-            let wait = if drain_until.is_some() { Duration::ZERO } else { self.config.fetch_wait };
-            let fetch = self.reader.fetch(self.config.fetch_messages_max, wait);
+            let wait = if drain_until.is_some() { Duration::ZERO } else { self.worker.config.fetch_wait };
+            let fetch = self.reader.fetch(self.worker.config.fetch_messages_max, wait);
             let deliveries = tokio::select! {
                 deliveries = fetch => deliveries.map_err(bus_error)?,
-                () = self.context.shutdown.requested(), if drain_until.is_none() => continue,
+                () = self.worker.context.shutdown.requested(), if drain_until.is_none() => continue,
             };
-            for group in groups(&deliveries, self.config.batch_ticks_max) {
+            for group in groups(&deliveries, self.worker.config.batch_ticks_max) {
                 self.group(group).await?;
             }
-            self.say_status().await;
             let late = drain_until.is_some_and(|until| tokio::time::Instant::now() > until);
             if drain_until.is_some() && (deliveries.is_empty() || late) {
                 return self.commit(&[], Duration::ZERO).await;
             }
             if deliveries.is_empty() {
-                self.commit(&[], self.config.snapshot_interval).await?;
+                self.commit(&[], self.worker.config.snapshot_interval).await?;
             }
         }
     }
@@ -163,47 +88,56 @@ impl<'a> Owner<'a> {
             }
         }
         let rows = rows(group);
-        for row in &rows {
-            self.latest.apply(row.tick);
-        }
-        self.commit(&rows, self.config.snapshot_interval).await?;
+        self.latest.apply(rows.iter().map(|row| row.tick));
+        self.commit(&rows, self.worker.config.snapshot_interval).await?;
         self.reader.ack(group).await.map_err(bus_error)
     }
 
     /// Stores ticks with the snapshots that are due, in one transaction, then publishes those.
     async fn commit(&mut self, rows: &[TickRow<'_>], interval: Duration) -> Result<(), Error> {
-        let due = self.latest.due(UnixNanos::now(), interval);
+        let mut due = self.latest.due(UnixNanos::now(), interval);
         if rows.is_empty() && due.is_empty() {
             return Ok(());
         }
-        // A batch that the database refuses is halved until the row that it refuses stands alone.
-        let mut parts = vec![(rows, due.as_slice())];
-        while let Some((part, snapshots)) = parts.pop() {
-            let Err(error) = self.write(part, snapshots).await? else {
-                continue;
-            };
-            match part {
-                [] => return Err(error.into()),
-                [row] => {
-                    let why = ErrorChain(&error).to_string();
-                    let reject =
-                        not_stored(row, RejectReason::Unstorable, &why, &self.source(), UnixNanos::now());
-                    self.refuse(reject).await?;
-                    parts.push((&[], snapshots));
-                }
-                _ => {
-                    let (first, second) = part.split_at(part.len() / 2);
-                    parts.push((second, snapshots));
-                    parts.push((first, &[]));
-                }
-            }
+        if let Err(error) = self.write(rows, &due).await? {
+            warn!(shard = %self.worker.shard, error = %ErrorChain(&error), "a batch is refused, looking for the row");
+            self.latest.undo();
+            let stored = self.write_apart(rows).await?;
+            self.latest.apply(stored.into_iter());
+            due = self.latest.due(UnixNanos::now(), interval);
+            self.write(&[], &due).await??;
         }
         for snapshot in &due {
-            self.bus.publish_snapshot(snapshot).await.map_err(bus_error)?;
+            self.worker.bus.publish_snapshot(snapshot).await.map_err(bus_error)?;
         }
         counter!(names::SNAPSHOTS, "shard" => self.label.clone()).increment(due.len() as u64);
         self.latest.written(&due);
+        self.tell_progress();
         Ok(())
+    }
+
+    /// Halves a batch that the database refuses until each row that it refuses stands alone, and files those. Returns the
+    /// ticks of the others, in order.
+    async fn write_apart<'t>(&mut self, rows: &[TickRow<'t>]) -> Result<Vec<&'t Tick>, Error> {
+        let mut stored = Vec::with_capacity(rows.len());
+        let mut parts = vec![rows];
+        while let Some(part) = parts.pop() {
+            match (part, self.write(part, &[]).await?) {
+                (_, Ok(())) => stored.extend(part.iter().map(|row| row.tick)),
+                ([row], Err(error)) => {
+                    let why = ErrorChain(&error).to_string();
+                    let now = UnixNanos::now();
+                    let reject = not_stored(row, RejectReason::Unstorable, &why, &self.source(), now);
+                    self.refuse(reject).await?;
+                }
+                (_, Err(_)) => {
+                    let (first, second) = part.split_at(part.len() / 2);
+                    parts.push(second);
+                    parts.push(first);
+                }
+            }
+        }
+        Ok(stored)
     }
 
     /// Writes, and tries again for as long as the database is away. The inner error is one that trying again would not
@@ -217,25 +151,25 @@ impl<'a> Owner<'a> {
         let mut failed = false;
         loop {
             let now = UnixNanos::now();
-            match self.store.write(&WriteBatch { ticks, snapshots, written_at: now }).await {
+            match self.worker.store.write(&WriteBatch { ticks, snapshots, written_at: now }).await {
                 Ok(written) => {
                     if failed {
-                        self.latch.set_ready();
-                        info!(shard = %self.shard, "the database takes writes again");
+                        self.worker.latch.set_ready();
+                        info!(shard = %self.worker.shard, "the database takes writes again");
                     }
                     return self.note(ticks, written).await.map(Ok);
                 }
                 Err(error) if error.is_retryable() => {
                     counter!(names::RETRIES, "shard" => self.label.clone()).increment(1);
                     let why = ErrorChain(&error).to_string();
-                    self.latch.set_waiting(format!("the database does not take writes: {why}"));
+                    self.worker.latch.set_waiting(format!("the database does not take writes: {why}"));
                     if !failed {
-                        warn!(shard = %self.shard, error = why, "the database does not take writes; trying until it does");
+                        warn!(shard = %self.worker.shard, error = why, "the database does not take writes; trying until it does");
                     }
                     failed = true;
                     tokio::select! {
                         () = tokio::time::sleep(backoff.next_delay()) => {}
-                        () = self.context.shutdown.requested() => return Err(Error::Stopped),
+                        () = self.worker.context.shutdown.requested() => return Err(self.stopped(ticks.len()).await),
                     }
                 }
                 Err(error) => return Ok(Err(error)),
@@ -245,8 +179,10 @@ impl<'a> Owner<'a> {
 
     /// Counts what was stored, and files what is older than the horizon.
     async fn note(&mut self, ticks: &[TickRow<'_>], written: Written) -> Result<(), Error> {
-        self.ticks += written.inserted as u64;
-        self.duplicates += written.duplicates as u64;
+        self.worker.reporter.update(|status| {
+            status.ticks += written.inserted as u64;
+            status.duplicates += written.duplicates as u64;
+        });
         counter!(names::TICKS, "shard" => self.label.clone()).increment(written.inserted as u64);
         counter!(names::DUPLICATES, "shard" => self.label.clone()).increment(written.duplicates as u64);
         let now = UnixNanos::now();
@@ -262,52 +198,38 @@ impl<'a> Owner<'a> {
     }
 
     fn source(&self) -> String {
-        format!("snapshotter/{}", self.instance)
+        format!("snapshotter/{}", self.worker.instance)
     }
 
     async fn refuse(&mut self, reject: RejectedTick) -> Result<(), Error> {
-        self.rejected += 1;
+        self.worker.reporter.update(|status| status.rejected += 1);
         let labels = [("shard", self.label.clone()), ("reason", reject.reason.as_str().to_owned())];
         counter!(names::REJECTS, &labels).increment(1);
-        warn!(shard = %self.shard, reason = reject.reason.as_str(), detail = reject.detail, "refused");
-        self.bus.publish_reject(&reject).await.map_err(bus_error)
+        warn!(shard = %self.worker.shard, reason = reject.reason.as_str(), detail = reject.detail, "refused");
+        self.worker.bus.publish_reject(&reject).await.map_err(bus_error)
     }
 
-    /// A status that cannot be published is missing from it: that says enough, and the work goes on.
-    async fn say_status(&mut self) {
+    /// What is left behind when the database is away at shutdown.
+    async fn stopped(&self, in_hand: usize) -> Error {
+        let waiting =
+            self.worker.bus.lag(Work::Ticks, self.worker.shard).await.map_or(0, |lag| lag.pending_messages);
+        Error::Stopped { in_hand, waiting }
+    }
+
+    /// Brings the progress in the status up to date, at most once a second.
+    fn tell_progress(&mut self) {
         let now = UnixNanos::now();
-        if now.saturating_since(self.status_at) < STATUS_INTERVAL {
+        if now.saturating_since(self.told_at) < PROGRESS_INTERVAL {
             return;
         }
-        self.status_at = now;
-        let backlog = match self.bus.lag(Work::Ticks, self.shard).await {
-            Ok(Lag { pending_messages, .. }) => Some(pending_messages),
-            Err(_) => None,
-        };
-        if let Some(backlog) = backlog {
-            gauge!(names::BACKLOG, "shard" => self.label.clone()).set(backlog as f64);
-        }
+        self.told_at = now;
         let progress = |snapshot: &Snapshot| ShardProgress {
             instrument: snapshot.instrument.clone(),
-            shard: self.shard.get(),
+            shard: self.worker.shard.get(),
             position: snapshot.position,
             event_time: snapshot.state.updated_at().unwrap_or(snapshot.snapshot_time),
         };
-        let status = RoleStatus {
-            role: "snapshotter".into(),
-            instance: self.instance.clone(),
-            time: now,
-            ready: true,
-            feed_state: None,
-            heartbeat_age: None,
-            progress: self.latest.snapshots().map(progress).collect(),
-            backlog_messages: backlog,
-            ticks: self.ticks,
-            rejected: self.rejected,
-            duplicates: self.duplicates,
-        };
-        if let Err(error) = self.bus.publish_status(&status).await {
-            tracing::debug!(error = %ErrorChain(&error), "the status was not published");
-        }
+        let progress = self.latest.snapshots().map(progress).collect();
+        self.worker.reporter.update(|status| status.progress = progress);
     }
 }

@@ -96,6 +96,12 @@ impl Embedded {
         Ok(())
     }
 
+    pub(crate) fn check_stream(&self, spec: &StreamSpec) -> Result<(), ManageError> {
+        let streams = self.streams.read().unwrap_or_else(PoisonError::into_inner);
+        let stream = streams.get(&spec.kind);
+        stream.ok_or_else(|| ManageError::Missing { stream: spec.name.clone() })?.lock().check_shards(spec)
+    }
+
     /// Stores a message; waits for room, up to the publish timeout, where the stream refuses when it is full.
     pub(crate) async fn publish(&self, outgoing: &Outgoing) -> Result<Published, PublishFailure> {
         let stream = self.stream(outgoing.stream, "publish").map_err(PublishFailure::Unavailable)?;

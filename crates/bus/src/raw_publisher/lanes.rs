@@ -1,6 +1,9 @@
 //! The task of a raw publisher: a lane for each product, in which one batch travels at a time.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{HashMap, VecDeque},
+    sync::{Arc, atomic::AtomicU64},
+};
 
 use domain::{BATCH_TICKS_MAX, FeedSession, Instrument, TickBatch};
 use futures::{StreamExt as _, future::BoxFuture, stream::FuturesUnordered};
@@ -9,18 +12,11 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::Buffered;
-use crate::{
-    Bus, StreamKind,
-    broker::{Outgoing, PublishFailure},
-    metrics,
-    publish::outgoing,
-};
+use super::{Buffered, delivery::Departure};
+use crate::{Bus, metrics};
 
 /// The most traces that a batch links to besides the one it continues.
 const LINKS_MAX: usize = 8;
-/// Of so many failures of one batch in a row, one is logged.
-const LOG_EVERY: u32 = 10;
 
 pub(super) struct Lanes {
     bus: Bus,
@@ -29,6 +25,8 @@ pub(super) struct Lanes {
     in_flight: FuturesUnordered<BoxFuture<'static, Acknowledged>>,
     /// Ticks that were taken and not acknowledged.
     open_ticks: usize,
+    /// Ticks that the broker never took.
+    refused_ticks: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -39,7 +37,7 @@ struct Lane {
     next_batch: u64,
 }
 
-/// The broker has the batch. Its ticks give up their places in the buffer now.
+/// The broker has the batch, or what it never takes is filed. Its ticks give up their places in the buffer now.
 struct Acknowledged {
     instrument: Instrument,
     ticks: Vec<Buffered>,
@@ -47,7 +45,14 @@ struct Acknowledged {
 
 impl Lanes {
     pub(super) fn new(bus: Bus, session: FeedSession) -> Self {
-        Self { bus, session, lanes: HashMap::new(), in_flight: FuturesUnordered::new(), open_ticks: 0 }
+        Self {
+            bus,
+            session,
+            lanes: HashMap::new(),
+            in_flight: FuturesUnordered::new(),
+            open_ticks: 0,
+            refused_ticks: Arc::default(),
+        }
     }
 
     /// Ends when the channel is closed and everything is acknowledged.
@@ -115,10 +120,10 @@ impl Lanes {
         let subject = self.bus.subjects().raw(&instrument);
         let id = format!("{}/{subject}/{number}", self.session.id);
         let (span, context) = span_of(&ticks, &subject);
-        let message = outgoing(StreamKind::Raw, &subject, &batch, &context, Some(id));
-        let bus = self.bus.clone();
+        let refused_ticks = Arc::clone(&self.refused_ticks);
+        let departure = Departure { bus: self.bus.clone(), subject, context, refused_ticks };
         let publish = async move {
-            publish_until_acknowledged(&bus, &message, ticks.len()).await;
+            departure.deliver(batch, id).await;
             Acknowledged { instrument, ticks }
         };
         self.in_flight.push(Box::pin(publish.instrument(span)));
@@ -168,44 +173,4 @@ fn span_of(ticks: &[Buffered], subject: &str) -> (tracing::Span, Context) {
     let own = span.context();
     let context = if own.span().span_context().is_valid() { own } else { continued };
     (span, context)
-}
-
-async fn publish_until_acknowledged(bus: &Bus, message: &Outgoing, ticks: usize) {
-    let mut delays = bus.retry_delays();
-    let mut failures = 0u32;
-    loop {
-        match bus.broker.publish(message).await {
-            Ok(published) => {
-                metrics::published(message.stream, message.payload.len(), ticks, published.duplicate);
-                if failures > 0 {
-                    tracing::info!(subject = %message.subject, failures, "published after all");
-                }
-                return;
-            }
-            Err(failure) => {
-                metrics::publish_failed(message.stream, failure.cause());
-                if failures.is_multiple_of(LOG_EVERY) {
-                    log(message, &failure, failures);
-                }
-                failures = failures.saturating_add(1);
-            }
-        }
-        tokio::time::sleep(delays.next_delay()).await;
-    }
-}
-
-fn log(message: &Outgoing, failure: &PublishFailure, failures: u32) {
-    let subject = &message.subject;
-    match failure {
-        PublishFailure::Full => {
-            tracing::warn!(%subject, failures, "the stream is full, the publish is repeated")
-        }
-        PublishFailure::TooLarge(error) | PublishFailure::Unavailable(error) => {
-            let cause = std::error::Error::source(error).map(ToString::to_string);
-            tracing::warn!(%subject, failures, %error, cause, "not acknowledged, the publish is repeated");
-        }
-        PublishFailure::WrongLastSequence => {
-            tracing::warn!(%subject, failures, "refused, the publish is repeated")
-        }
-    }
 }

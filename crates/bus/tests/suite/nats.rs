@@ -121,7 +121,7 @@ async fn nothing_is_lost_or_doubled_while_the_server_is_away() {
 #[tokio::test]
 async fn a_server_that_forgot_everything_is_noticed() {
     let mut fixture = Substrate::JetStream.start(Config::default()).await;
-    let created = fixture.bus.raw_stream_created().await.unwrap();
+    let created = fixture.bus.stream_state(StreamKind::Raw).await.unwrap().created;
     let mut ticks = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
     let mut follower = fixture.bus.follow_ticks(FollowFrom::LastPerSubject);
     for sequence in 1..=3 {
@@ -130,7 +130,7 @@ async fn a_server_that_forgot_everything_is_noticed() {
     }
     fixture.server.as_mut().unwrap().wipe().await;
     eventually(DEADLINE, || async { fixture.bus.ensure_streams().await }).await;
-    assert!(fixture.bus.raw_stream_created().await.unwrap() > created);
+    assert!(fixture.bus.stream_state(StreamKind::Raw).await.unwrap().created > created);
     publish_at_last(&mut ticks, 4).await;
     let restarted = loop {
         match timeout(DEADLINE, follower.next()).await.unwrap() {

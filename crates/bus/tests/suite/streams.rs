@@ -5,13 +5,13 @@ use crate::fixture::Substrate;
 
 pub async fn streams_are_made_once(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
-    let created = fixture.bus.raw_stream_created().await.unwrap();
+    let created = fixture.bus.stream_state(StreamKind::Raw).await.unwrap().created;
     fixture.bus.ensure_streams().await.unwrap();
     let other = fixture.participant().await;
     let (one, two) = tokio::join!(fixture.bus.ensure_streams(), other.ensure_streams());
     one.unwrap();
     two.unwrap();
-    assert_eq!(other.raw_stream_created().await.unwrap(), created);
+    assert_eq!(other.stream_state(StreamKind::Raw).await.unwrap().created, created);
     for kind in StreamKind::ALL {
         let state = other.stream_state(kind).await.unwrap();
         assert_eq!((state.messages, state.first_sequence, state.last_sequence), (0, 1, 0), "{kind:?}");

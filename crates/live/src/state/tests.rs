@@ -84,9 +84,27 @@ fn a_refill_that_moves_a_product_leaves_a_hole() {
 }
 
 #[test]
+fn a_snapshot_that_tells_nothing_new_changes_nothing() {
+    let mut state = state();
+    assert!(state.is_behind(&snapshot_at(1)));
+    state.apply(1, batch("BTC-USD", [5, 6]));
+    let before = state.snapshot(&instrument("BTC-USD"));
+    for old in [1, 5, 6] {
+        assert!(!state.is_behind(&snapshot_at(old)));
+        assert!(!state.apply_snapshot(snapshot_at(old)));
+    }
+    let market = state.market(0).unwrap();
+    assert_eq!((market.holes, market.ring.first(), market.ring.end()), (0, 0, 2));
+    assert_eq!(state.snapshot(&instrument("BTC-USD")), before);
+    assert!(state.is_behind(&snapshot_at(7)));
+}
+
+#[test]
 fn products_are_bounded() {
     let mut state = LiveState::new(Config { products_max: 1, ..Config::default() });
+    let other = Snapshot { instrument: instrument("ADA-USD"), ..snapshot_at(1) };
     assert_eq!(state.apply(1, batch("BTC-USD", [1])).accepted, 1);
     assert_eq!(state.apply(2, batch("ETH-USD", [1])).refused, 1);
+    assert!(!state.is_behind(&other) && !state.apply_snapshot(other));
     assert_eq!(state.products(), 1);
 }

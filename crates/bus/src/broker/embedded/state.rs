@@ -69,14 +69,20 @@ impl State {
         }
     }
 
+    /// Whether the stream was made for the wanted number of shards.
+    pub(super) fn check_shards(&self, spec: &StreamSpec) -> Result<(), ManageError> {
+        match (self.spec.shards, spec.shards) {
+            (Some(existing), Some(wanted)) if existing != wanted => {
+                let existing = existing.to_string();
+                Err(ManageError::ShardCount { stream: spec.name.clone(), existing, wanted })
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Takes over new limits.
     pub(super) fn update(&mut self, spec: &StreamSpec) -> Result<(), ManageError> {
-        if let (Some(existing), Some(wanted)) = (self.spec.shards, spec.shards)
-            && existing != wanted
-        {
-            let existing = existing.to_string();
-            return Err(ManageError::ShardCount { stream: spec.name.clone(), existing, wanted });
-        }
+        self.check_shards(spec)?;
         if self.spec.subjects != spec.subjects {
             return Err(ManageError::Conflict {
                 stream: spec.name.clone(),

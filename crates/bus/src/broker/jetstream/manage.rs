@@ -1,8 +1,10 @@
 //! Making streams on the server.
 
+use std::time::Duration;
+
 use async_nats::jetstream::{
     ErrorCode,
-    context::GetStreamErrorKind,
+    context::{CreateStreamError, CreateStreamErrorKind, GetStreamErrorKind},
     stream::{Config, DiscardPolicy, RetentionPolicy},
 };
 
@@ -16,7 +18,9 @@ use crate::{
 /// The metadata of `LF_RAW` that holds the shard count.
 const SHARDS: &str = "lf-shards";
 /// How often a stream that others make at the same time is looked at anew.
-const ATTEMPTS_MAX: usize = 3;
+const ATTEMPTS_MAX: usize = 5;
+/// How long to leave the others to it before that: a cluster makes a stream in several steps.
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 impl JetStream {
     pub(crate) async fn ensure_stream(&self, spec: &StreamSpec) -> Result<(), ManageError> {
@@ -27,14 +31,24 @@ impl JetStream {
                 Some(existing) => self.update(spec, &existing, wanted.clone()).await,
             };
             match outcome {
-                // Somebody else made it in between; the next attempt compares.
-                Err(ManageError::Broker(error)) if attempt < ATTEMPTS_MAX => {
+                // Somebody else made or deleted it in between; the next attempt compares.
+                Err(Refused::Overtaken(error)) if attempt < ATTEMPTS_MAX => {
                     tracing::debug!(stream = spec.name, %error, "the stream is looked at anew");
+                    tokio::time::sleep(LOOK_AGAIN_AFTER).await;
                 }
-                outcome => return outcome,
+                Err(Refused::Overtaken(error)) => return Err(error.into()),
+                Err(Refused::Final(error)) => return Err(error),
+                Ok(()) => return Ok(()),
             }
         }
         Ok(())
+    }
+
+    pub(crate) async fn check_stream(&self, spec: &StreamSpec) -> Result<(), ManageError> {
+        match self.existing(spec).await? {
+            None => Err(ManageError::Missing { stream: spec.name.clone() }),
+            Some(existing) => check_shards(spec, &existing),
+        }
     }
 
     async fn existing(&self, spec: &StreamSpec) -> Result<Option<Config>, BrokerError> {
@@ -51,14 +65,15 @@ impl JetStream {
         }
     }
 
-    async fn create(&self, spec: &StreamSpec, wanted: Config) -> Result<(), ManageError> {
+    async fn create(&self, spec: &StreamSpec, wanted: Config) -> Result<(), Refused> {
+        // The server takes a second creation with the same settings for done.
         let created = self.context.create_stream(wanted).await;
-        created.map_err(|error| BrokerError::new("create the stream", &spec.name, error))?;
+        created.map_err(|error| refused("create the stream", spec, error))?;
         tracing::info!(stream = spec.name, "stream created");
         Ok(())
     }
 
-    async fn update(&self, spec: &StreamSpec, existing: &Config, wanted: Config) -> Result<(), ManageError> {
+    async fn update(&self, spec: &StreamSpec, existing: &Config, wanted: Config) -> Result<(), Refused> {
         refuse_conflicts(spec, existing, &wanted)?;
         if same_limits(existing, &wanted) {
             return Ok(());
@@ -74,10 +89,34 @@ impl JetStream {
             ..existing.clone()
         };
         let updated = self.context.update_stream(merged).await;
-        updated.map_err(|error| BrokerError::new("update the stream", &spec.name, error))?;
+        updated.map_err(|error| refused("update the stream", spec, error))?;
         tracing::info!(stream = spec.name, "stream updated");
         Ok(())
     }
+}
+
+/// Why a stream was not made or updated.
+enum Refused {
+    /// It is not as it was when it was looked at.
+    Overtaken(BrokerError),
+    Final(ManageError),
+}
+
+impl From<ManageError> for Refused {
+    fn from(error: ManageError) -> Self {
+        Self::Final(error)
+    }
+}
+
+fn refused(operation: &'static str, spec: &StreamSpec, error: CreateStreamError) -> Refused {
+    let overtaken = matches!(
+        error.kind(),
+        CreateStreamErrorKind::JetStream(answer)
+            if [ErrorCode::STREAM_NAME_EXIST, ErrorCode::STREAM_NOT_FOUND].contains(&answer.error_code())
+    );
+    let overtaken = overtaken || error.kind() == CreateStreamErrorKind::NotFound;
+    let error = BrokerError::new(operation, &spec.name, error);
+    if overtaken { Refused::Overtaken(error) } else { Refused::Final(error.into()) }
 }
 
 fn config(spec: &StreamSpec) -> Config {
@@ -113,14 +152,19 @@ fn same_limits(existing: &Config, wanted: &Config) -> bool {
         && existing.allow_direct == wanted.allow_direct
 }
 
+/// Whether the stream was made for the wanted number of shards.
+fn check_shards(spec: &StreamSpec, existing: &Config) -> Result<(), ManageError> {
+    let Some(wanted) = spec.shards else { return Ok(()) };
+    let found = existing.metadata.get(SHARDS).cloned().unwrap_or_else(|| "an unknown number of".into());
+    if found != wanted.to_string() {
+        return Err(ManageError::ShardCount { stream: spec.name.clone(), existing: found, wanted });
+    }
+    Ok(())
+}
+
 /// What cannot be changed on a stream that is in use, or must not be.
 fn refuse_conflicts(spec: &StreamSpec, existing: &Config, wanted: &Config) -> Result<(), ManageError> {
-    if let Some(wanted) = spec.shards {
-        let found = existing.metadata.get(SHARDS).cloned().unwrap_or_else(|| "an unknown number of".into());
-        if found != wanted.to_string() {
-            return Err(ManageError::ShardCount { stream: spec.name.clone(), existing: found, wanted });
-        }
-    }
+    check_shards(spec, existing)?;
     let mut existing_subjects = existing.subjects.clone();
     let mut wanted_subjects = wanted.subjects.clone();
     existing_subjects.sort();

@@ -1,0 +1,176 @@
+//! Getting one batch to the broker, whole or in parts, until all of it is acknowledged or filed as refused.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use domain::{FeedSession, RejectReason, RejectedTick, TickBatch, UnixNanos};
+use opentelemetry::Context;
+
+use crate::{
+    BrokerError, Bus, PublishError, StreamKind,
+    broker::{Outgoing, PublishFailure},
+    metrics,
+    publish::outgoing,
+};
+
+/// Of so many failures of one message in a row, one is logged.
+const LOG_EVERY: u32 = 10;
+
+/// A batch on its way.
+pub(super) struct Departure {
+    pub(super) bus: Bus,
+    pub(super) subject: String,
+    pub(super) context: Context,
+    /// How many ticks of this publisher the broker never took.
+    pub(super) refused_ticks: Arc<AtomicU64>,
+}
+
+/// A batch or a part of one, and the message id that goes with exactly these ticks.
+struct Part {
+    batch: TickBatch,
+    id: String,
+}
+
+impl Departure {
+    /// Returns when everything in the batch is acknowledged, in order; what the broker never takes is filed as a reject.
+    pub(super) async fn deliver(&self, batch: TickBatch, id: String) {
+        // The next part is the last one.
+        let mut parts = vec![Part { batch, id }];
+        while let Some(part) = parts.pop() {
+            let id = Some(part.id.clone());
+            let message = outgoing(StreamKind::Raw, &self.subject, &part.batch, &self.context, id);
+            let Err(error) = self.publish(&message, part.batch.ticks.len()).await else {
+                continue;
+            };
+            match part.halves() {
+                Ok([first, second]) => {
+                    metrics::raw_split();
+                    parts.extend([second, first]);
+                }
+                Err(part) => self.refuse(part, message.payload.len(), &error).await,
+            }
+        }
+    }
+
+    /// Repeats a message until the broker has it. The error: it is larger than what the broker takes.
+    async fn publish(&self, message: &Outgoing, ticks: usize) -> Result<(), BrokerError> {
+        let mut delays = self.bus.retry_delays();
+        let mut failures = 0u32;
+        loop {
+            match self.bus.broker.publish(message).await {
+                Ok(published) => {
+                    metrics::published(message.stream, message.payload.len(), ticks, published.duplicate);
+                    if failures > 0 {
+                        tracing::info!(subject = %message.subject, failures, "published after all");
+                    }
+                    return Ok(());
+                }
+                Err(failure) => {
+                    metrics::publish_failed(message.stream, failure.cause());
+                    if let PublishFailure::TooLarge(error) = failure {
+                        return Err(error);
+                    }
+                    if failures.is_multiple_of(LOG_EVERY) {
+                        log(message, &failure, failures);
+                    }
+                    failures = failures.saturating_add(1);
+                }
+            }
+            tokio::time::sleep(delays.next_delay()).await;
+        }
+    }
+
+    /// Files what is too large though it cannot be made smaller, so that what comes after it can go on.
+    async fn refuse(&self, part: Part, size_bytes: usize, why: &BrokerError) {
+        let Part { batch: TickBatch { ticks, session, instrument, .. }, id } = part;
+        for tick in ticks {
+            metrics::raw_refused();
+            let earlier = self.refused_ticks.fetch_add(1, Ordering::Relaxed);
+            // One is news, the thousandth is not.
+            if (earlier + 1).is_power_of_two() {
+                let (subject, ticks) = (&self.subject, earlier + 1);
+                tracing::error!(subject, ticks, cause = cause(why), "ticks refused as too large for the broker");
+            }
+            let reject = RejectedTick {
+                instrument: Some(instrument.clone()),
+                tick: Some(tick),
+                raw: Vec::new(),
+                raw_length: 0,
+                reason: RejectReason::Unstorable,
+                detail: format!("the broker does not take a message of {size_bytes} bytes: {}", cause(why)),
+                source: source(&session),
+                time: UnixNanos::now(),
+                identity: id.clone(),
+            };
+            self.file(reject).await;
+        }
+    }
+
+    async fn file(&self, mut reject: RejectedTick) {
+        let mut delays = self.bus.retry_delays();
+        loop {
+            match self.bus.publish_reject(&reject).await {
+                Ok(()) => return,
+                Err(error) if error.is_retryable() => tokio::time::sleep(delays.next_delay()).await,
+                // Too large as well; without the tick it still says what happened to which one.
+                Err(PublishError::TooLarge { .. }) if reject.tick.take().is_some() => {}
+                Err(error) => {
+                    let identity = &reject.identity;
+                    tracing::error!(%error, identity, "a refused tick cannot be filed as a reject");
+                    return;
+                }
+            }
+        }
+    }
+}
+
+impl Part {
+    /// Both halves in order, each with an id of its own that is the same whenever this part is split; the part itself when
+    /// it is a single tick.
+    fn halves(self) -> Result<[Self; 2], Self> {
+        if self.batch.ticks.len() < 2 {
+            return Err(self);
+        }
+        let Self { batch: mut first, id } = self;
+        let ticks = first.ticks.split_off(first.ticks.len() / 2);
+        let second = TickBatch { ticks, ..without_ticks(&first) };
+        Ok([Self { batch: first, id: format!("{id}.0") }, Self { batch: second, id: format!("{id}.1") }])
+    }
+}
+
+fn without_ticks(batch: &TickBatch) -> TickBatch {
+    TickBatch {
+        instrument: batch.instrument.clone(),
+        ticks: Vec::new(),
+        session: batch.session.clone(),
+        raw_sequence: batch.raw_sequence,
+        normalised_at: batch.normalised_at,
+    }
+}
+
+/// Only an ingestor publishes raw ticks; which one, its session tells.
+fn source(session: &FeedSession) -> String {
+    format!("ingestor/{}", session.id)
+}
+
+fn cause(error: &BrokerError) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
+fn log(message: &Outgoing, failure: &PublishFailure, failures: u32) {
+    let subject = &message.subject;
+    match failure {
+        PublishFailure::Full => {
+            tracing::warn!(%subject, failures, "the stream is full, the publish is repeated")
+        }
+        PublishFailure::TooLarge(error) | PublishFailure::Unavailable(error) => {
+            let cause = cause(error);
+            tracing::warn!(%subject, failures, %error, cause, "not acknowledged, the publish is repeated");
+        }
+        PublishFailure::WrongLastSequence => {
+            tracing::warn!(%subject, failures, "refused, the publish is repeated")
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! Waiting for the snapshotters before the tick stream would drop what they have not read.
+
+use std::time::{Duration, Instant};
+
+use bus::{Bus, Work};
+use metrics::gauge;
+use tracing::{info, warn};
+
+use crate::{metrics as names, worker::Worker};
+
+/// A normalizer pauses while the unread backlog of the snapshotters is this share of what `LF_TICKS` may hold, in percent.
+const PERCENT_MAX: u64 = 80;
+/// How often the backlog is measured, and after how many ticks at the latest.
+const MEASURED_EVERY: Duration = Duration::from_millis(500);
+const MEASURED_TICKS: u64 = 8192;
+
+/// Whether the snapshotters are too far behind, as of the last measurement.
+pub(crate) struct Pause {
+    paused: bool,
+    measured_at: Instant,
+    unmeasured_ticks: u64,
+}
+
+impl Pause {
+    pub(crate) fn new() -> Self {
+        Self { paused: false, measured_at: Instant::now(), unmeasured_ticks: 0 }
+    }
+
+    /// Notes that ticks were published.
+    pub(crate) fn published(&mut self, ticks: u64) {
+        self.unmeasured_ticks += ticks;
+    }
+
+    /// Whether to wait: then `LF_RAW` is left to fill, which refuses instead of dropping. Returns after a moment, so that
+    /// the caller asks again. What cannot be measured stays as it was.
+    pub(crate) async fn is_due(&mut self, worker: &Worker) -> bool {
+        let due = self.measured_at.elapsed() >= MEASURED_EVERY || self.unmeasured_ticks >= MEASURED_TICKS;
+        if !due && !self.paused {
+            return false;
+        }
+        self.measured_at = Instant::now();
+        self.unmeasured_ticks = 0;
+        if let Some(percent) = unread_percent(&worker.bus).await {
+            self.set(worker, percent);
+        }
+        if self.paused {
+            tokio::select! {
+                () = tokio::time::sleep(MEASURED_EVERY) => {}
+                () = worker.context.shutdown.requested() => {}
+            }
+        }
+        self.paused
+    }
+
+    fn set(&mut self, worker: &Worker, percent: u64) {
+        let paused = percent >= PERCENT_MAX;
+        if paused == self.paused {
+            return;
+        }
+        self.paused = paused;
+        let shard = worker.shard;
+        gauge!(names::PAUSED, "shard" => shard.to_string()).set(f64::from(u8::from(paused)));
+        if paused {
+            warn!(%shard, percent, "paused: the snapshotters are too far behind");
+            worker
+                .latch
+                .set_waiting(format!("paused: {percent} % of the tick stream waits for the snapshotters"));
+        } else {
+            info!(%shard, percent, "goes on: the snapshotters have caught up");
+            worker.latch.set_ready();
+        }
+    }
+}
+
+/// How much of what `LF_TICKS` may hold waits for its readers, in percent; `None` when the broker does not tell.
+async fn unread_percent(bus: &Bus) -> Option<u64> {
+    let mut percent = 0;
+    for shard in bus.shards().shards() {
+        percent += bus.lag(Work::Ticks, shard).await.ok()?.percent_of_limit;
+    }
+    Some(percent)
+}

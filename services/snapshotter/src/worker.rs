@@ -1,0 +1,108 @@
+//! A worker of one shard: it recovers, works, and starts over.
+
+use std::{future::Future, time::Duration};
+
+use bus::{Bus, Reporter, Work};
+use domain::{RoleStatus, Shard};
+use metrics::gauge;
+use runtime::{Backoff, ErrorChain, Latch, RoleContext};
+use store::{Store, StoreError};
+use thiserror::Error;
+use tracing::warn;
+
+use crate::{Config, metrics as names, owner::Owner};
+
+/// Why a snapshotter has to start over.
+#[derive(Debug, Error)]
+pub enum Error {
+    /// The bus does not do what it is asked.
+    #[error("the bus failed")]
+    Bus(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database cannot be read at start.
+    #[error("the database failed")]
+    Store(#[from] StoreError),
+    /// Shutdown was requested while the database was away.
+    #[error(
+        "stopped while the database was away: {in_hand} ticks in hand and {waiting} messages were not stored"
+    )]
+    Stopped {
+        /// Ticks of the batch that could not be written.
+        in_hand: usize,
+        /// Messages behind it.
+        waiting: u64,
+    },
+}
+
+pub(crate) fn bus_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::Bus(Box::new(error))
+}
+
+/// What a worker is made of.
+pub(crate) struct Worker {
+    pub(crate) config: Config,
+    pub(crate) shard: Shard,
+    pub(crate) instance: String,
+    pub(crate) bus: Bus,
+    pub(crate) store: Store,
+    pub(crate) context: RoleContext,
+    pub(crate) latch: Latch,
+    pub(crate) reporter: Reporter,
+}
+
+/// Writes what `shard` brings until shutdown is requested; it goes on after every failure, with backoff.
+///
+/// The latch of the shard is registered before this returns, so that the process is not ready before the work begins.
+pub fn run(
+    config: Config,
+    shard: Shard,
+    bus: Bus,
+    store: Store,
+    context: RoleContext,
+) -> impl Future<Output = Result<(), Error>> + Send {
+    let latch = context.readiness.latch(&format!("snapshotter-{shard}"));
+    let instance = RoleStatus::worker_instance(&context.instance, shard);
+    let reporter = Reporter::new("snapshotter", instance.clone());
+    let worker = Worker { config, shard, instance, bus, store, context, latch, reporter };
+    async move {
+        let label = shard.to_string();
+        let complete = |status: &mut RoleStatus| {
+            status.ready = worker.latch.is_ready();
+            if let Some(messages) = status.backlog_messages {
+                gauge!(names::BACKLOG, "shard" => label.clone()).set(messages as f64);
+            }
+        };
+        tokio::select! {
+            outcome = worker.work() => outcome,
+            never = worker.reporter.keep(&worker.bus, Some((Work::Ticks, shard)), complete) => match never {},
+        }
+    }
+}
+
+impl Worker {
+    async fn work(&self) -> Result<(), Error> {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        loop {
+            let error = match Owner::recover(self).await {
+                Ok(mut owner) => {
+                    self.latch.set_ready();
+                    backoff.reset();
+                    match owner.work().await {
+                        Ok(()) => return Ok(()),
+                        // On a broker of its own, what was not committed is delivered again. In memory it ends with us.
+                        Err(Error::Stopped { .. }) if !self.bus.is_embedded() => return Ok(()),
+                        Err(error @ Error::Stopped { .. }) => return Err(error),
+                        Err(error) => error,
+                    }
+                }
+                Err(error) => error,
+            };
+            let delay = backoff.next_delay();
+            self.latch.set_waiting(ErrorChain(&error).to_string());
+            warn!(shard = %self.shard, ?delay, error = %ErrorChain(&error), "the shard starts over");
+            tokio::select! {
+                () = tokio::time::sleep(delay) => {}
+                () = self.context.shutdown.requested() => return Ok(()),
+            }
+        }
+    }
+}
