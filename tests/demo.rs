@@ -162,8 +162,10 @@ async fn prices_and_history(address: &str) {
     // Roles speak once a second.
     eventually(SOON, || async {
         let mut client = client.clone();
-        let status = client.get_pipeline_status(GetPipelineStatusRequest::default()).await.unwrap().into_inner();
-        let known = status.products.iter().any(|known| known.product == product && known.stored_sequence.is_some());
+        let status =
+            client.get_pipeline_status(GetPipelineStatusRequest::default()).await.unwrap().into_inner();
+        let known =
+            status.products.iter().any(|known| known.product == product && known.stored_sequence.is_some());
         let spoke = |name: &str| status.roles.iter().any(|role| role.role == name && role.ready);
         known && ["ingestor", "normalizer", "snapshotter", "query", "gateway"].into_iter().all(spoke)
     })

@@ -4,13 +4,8 @@
 
 mod support;
 
-use std::time::Duration;
-
 use support::{SOON, START, http_get, ledgerflux, recording, stored, tickers};
 use testkit::{NatsServer, Postgres, Scratch, eventually};
-
-/// Long enough for a first attempt to fail, short of the time of a retry.
-const MOMENT: Duration = Duration::from_secs(2);
 
 async fn waits_for(ops: &str, what: &str) {
     eventually(SOON, || async {
@@ -44,9 +39,15 @@ async fn a_broker_and_a_database_that_come_back() {
         .spawn();
     let ops = snapshotter.address("ops", START).await;
     waits_for(&ops, "broker").await;
-    tokio::time::sleep(MOMENT).await;
-    let told = snapshotter.stderr().lines().filter(|line| line.contains("broker")).count();
-    assert!((1..=2).contains(&told), "one clear line, not {told}:\n{}", snapshotter.stderr());
+    eventually(SOON, || async {
+        let (_, metrics) = http_get(&ops, "/metrics").await;
+        let attempts = support::counted(&metrics, "ledgerflux_runtime_retries_total");
+        if attempts >= 3 { Ok(()) } else { Err(format!("{attempts} attempts")) }
+    })
+    .await;
+    let log = snapshotter.stderr();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("connect to the broker")).collect();
+    assert_eq!(told.len(), 1, "one clear line for the same failure again and again:\n{log}");
 
     nats.restart().await;
     // The broker is there, the tables are not yet.
@@ -145,4 +146,73 @@ async fn a_feed_that_comes_late_is_waited_for() {
     assert_eq!(stored(&url).await, expected);
     assert!(up.terminate(SOON).await.success(), "{}", up.stderr());
     assert!(simulator.terminate(SOON).await.success(), "{}", simulator.stderr());
+}
+
+/// Ticks stored so far.
+async fn ticks(url: &str) -> i64 {
+    support::count(url, "SELECT COUNT(*) FROM tick_history").await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_that_comes_back_empty_is_set_up_again() {
+    let mut nats = NatsServer::start().await;
+    let data = Scratch::new();
+    let url = format!("sqlite://{}?mode=rwc", data.path().join("ledgerflux.db").display());
+    let mut up = ledgerflux()
+        .args(["up", "--feed", "simulated", "--nats", &nats.url(), "--listen", "127.0.0.1:0"])
+        .args([
+            "--grpc-listen",
+            "127.0.0.1:0",
+            "--ops-listen",
+            "127.0.0.1:0",
+            "--print-addresses",
+            "--data-dir",
+        ])
+        .arg(data.path())
+        .spawn();
+    let ops = up.address("ops", START).await;
+    support::ready(&ops).await;
+    eventually(SOON, || async { ticks(&url).await > 50 }).await;
+
+    nats.wipe().await;
+    let before = ticks(&url).await;
+    eventually(SOON, || async {
+        let now = ticks(&url).await;
+        if now > before + 100 { Ok(()) } else { Err(format!("{now} ticks stored, {before} before")) }
+    })
+    .await;
+    support::ready(&ops).await;
+    assert!(up.terminate(SOON).await.success(), "{}", up.stderr());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_crash_the_newest_state_is_there_before_any_new_tick() {
+    let data = Scratch::new();
+    let url = format!("sqlite://{}?mode=rwc", data.path().join("ledgerflux.db").display());
+    let up = |feed: &str| {
+        ledgerflux()
+            .args(["up", "--feed", feed, "--listen", "127.0.0.1:0", "--grpc-listen", "127.0.0.1:0"])
+            .args(["--ops-listen", "127.0.0.1:0", "--print-addresses", "--data-dir"])
+            .arg(data.path())
+            .spawn()
+    };
+    let mut first = up("simulated");
+    support::ready(&first.address("ops", START).await).await;
+    eventually(SOON, || async { ticks(&url).await > 50 }).await;
+    first.kill().await;
+
+    // Nothing listens there: the feed stays away.
+    let mut second = up("ws://127.0.0.1:9");
+    support::ready(&second.address("ops", START).await).await;
+    let grpc = second.address("grpc", START).await;
+    let gateway = second.address("gateway", START).await;
+    for product in ["BTC-USD", "ETH-USD", "ADA-USD"] {
+        let newest = format!("SELECT MAX(sequence) FROM tick_history WHERE product = '{product}'");
+        let newest = support::count(&url, Box::leak(newest.into_boxed_str())).await;
+        for address in [&grpc, &gateway] {
+            let latest = support::latest_price(address, product).await;
+            assert_eq!(latest.sequence, u64::try_from(newest).ok(), "{product} at {address}");
+        }
+    }
+    assert!(second.terminate(SOON).await.success(), "{}", second.stderr());
 }

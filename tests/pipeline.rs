@@ -104,7 +104,12 @@ async fn frames_that_do_not_parse_are_quarantined_and_the_rest_flows() {
     let ops = up.address("ops", START).await;
     let (_, metrics) = support::http_get(&ops, "/metrics").await;
     let rejects: Vec<&str> = metrics.lines().filter(|line| line.contains("_rejects_total{")).collect();
-    assert!(rejects.iter().any(|line| line.contains("undecodable") && line.ends_with(" 2")), "{rejects:?}");
+    for (reason, count) in [("undecodable", " 2"), ("not_positive", " 1")] {
+        assert!(
+            rejects.iter().any(|line| line.contains(reason) && line.ends_with(count)),
+            "{reason}: {rejects:?}"
+        );
+    }
     assert!(up.terminate(SOON).await.success(), "{}", up.stderr());
 }
 
@@ -167,12 +172,18 @@ async fn the_recorded_session_is_stored_exactly_once_by_one_process_per_role() {
     cluster.ready().await;
     stores_exactly(&cluster.database, &expected).await;
 
-    let again = cluster.role("ingestor", &["--feed", &feed, "--speed", "max"], false).await;
-    let ops = cluster.roles[again].address("ops", START).await;
+    cluster.role("ingestor", &["--feed", &feed, "--speed", "max"], false).await;
+    let mut normalizers = Vec::new();
+    for role in &mut cluster.roles {
+        normalizers.push(role.address("ops", START).await);
+    }
     eventually(SOON, || async {
-        let (_, metrics) = support::http_get(&ops, "/metrics").await;
-        let sent = support::counted(&metrics, "ledgerflux_ingestor_ticks_total");
-        if sent == 107 { Ok(()) } else { Err(format!("the second ingestor has sent {sent} ticks")) }
+        let mut duplicates = 0;
+        for ops in &normalizers {
+            let (_, metrics) = support::http_get(ops, "/metrics").await;
+            duplicates += support::counted(&metrics, "ledgerflux_normalizer_duplicates_total");
+        }
+        if duplicates == 107 { Ok(()) } else { Err(format!("{duplicates} of 107 duplicates recognised")) }
     })
     .await;
     assert_eq!(stored(&cluster.database).await, expected, "replaying the session again adds nothing");

@@ -158,3 +158,11 @@ pub async fn ready(ops: &str) {
     })
     .await;
 }
+
+/// The latest price of a product, over gRPC.
+pub async fn latest_price(address: &str, product: &str) -> proto::v1::LatestPrice {
+    use proto::v1::{GetLatestPriceRequest, market_data_service_client::MarketDataServiceClient};
+    let mut client = MarketDataServiceClient::connect(format!("http://{address}")).await.unwrap();
+    let request = GetLatestPriceRequest { product: product.into(), ..Default::default() };
+    client.get_latest_price(request).await.unwrap().into_inner().latest_price.unwrap()
+}

@@ -12,7 +12,6 @@ use runtime::{
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio_util::task::TaskTracker;
-use tracing::info;
 
 use crate::{
     Config,
@@ -38,34 +37,36 @@ pub enum Error {
 
 /// Serves clients on `listener` until the shutdown is requested and every client has been told.
 ///
-/// It accepts from the beginning and is ready once the live feed has caught up with the bus.
-pub async fn run(config: Config, listener: TcpListener, bus: Bus, ctx: RoleContext) -> Result<(), Error> {
-    let caught_up = ctx.latch("live");
-    caught_up.set_waiting("following the tick stream to its end");
-    let config = Arc::new(config);
-    let feed = LiveFeed::start(bus.clone(), config.live.clone());
-    let tracker = TaskTracker::new();
-    let router = router(&config, &feed, &tracker, &ctx)?;
-    let limits = Limits {
-        connections_max: config.connections_max,
-        drain_deadline: DRAIN_DEADLINE,
-        ..Limits::default()
-    };
-    let watch = async {
-        if ctx.shutdown.run_until(feed.caught_up()).await.is_some() {
-            caught_up.set_ready();
-            info!("ready");
-        }
-    };
-    tokio::join!(
-        serve(listener, router, limits, ctx.shutdown.clone()),
-        status::publish(bus, feed.clone(), ctx.clone()),
-        watch,
-    );
-    // The server accepts no one any more; the WebSocket clients have been told and are taking their leave.
-    tracker.close();
-    drain_step("websocket clients", DRAIN_DEADLINE, tracker.wait()).await;
-    Ok(())
+/// It accepts from the beginning and is ready once the live feed has caught up with the bus, for as long as it can be
+/// followed. Its latch is there when this returns, before the future is polled.
+pub fn run(
+    config: Config,
+    listener: TcpListener,
+    bus: Bus,
+    ctx: RoleContext,
+) -> impl Future<Output = Result<(), Error>> + Send {
+    let latch = ctx.latch("live");
+    latch.set_waiting("not started yet");
+    async move {
+        let config = Arc::new(config);
+        let feed = LiveFeed::start(bus.clone(), config.live.clone());
+        let tracker = TaskTracker::new();
+        let router = router(&config, &feed, &tracker, &ctx)?;
+        let limits = Limits {
+            connections_max: config.connections_max,
+            drain_deadline: DRAIN_DEADLINE,
+            ..Limits::default()
+        };
+        tokio::join!(
+            serve(listener, router, limits, ctx.shutdown.clone()),
+            status::publish(bus, feed.clone(), ctx.clone()),
+            ctx.shutdown.run_until(status::tell_readiness(feed, latch)),
+        );
+        // The server accepts no one any more; the WebSocket clients have been told and are taking their leave.
+        tracker.close();
+        drain_step("websocket clients", DRAIN_DEADLINE, tracker.wait()).await;
+        Ok(())
+    }
 }
 
 fn router(

@@ -71,8 +71,9 @@ impl Bus {
     /// Looks whether all streams exist and were made for the configured shard count, and changes nothing: for roles
     /// that only read.
     pub async fn check_streams(&self) -> Result<(), ManageError> {
-        let specs = self.stream_specs();
-        try_join_all(specs.iter().map(|spec| self.broker.check_stream(spec))).await?;
+        let [raw, others @ ..] = self.stream_specs();
+        self.broker.check_stream(&raw).await?;
+        try_join_all(others.iter().map(|spec| self.broker.check_stream(spec))).await?;
         Ok(())
     }
 

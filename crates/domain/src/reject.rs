@@ -26,7 +26,7 @@ pub enum RejectReason {
     UnknownProduct,
     /// It is older than what history keeps.
     TooOld,
-    /// The database refuses it, whatever else is written.
+    /// The database refuses it, or it is too large for the broker, whatever else is sent.
     Unstorable,
 }
 

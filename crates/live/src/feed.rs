@@ -38,10 +38,11 @@ impl LiveFeed {
     /// Follows the bus from now on, through reconnections and losses. Needs a tokio runtime.
     pub fn start(bus: Bus, config: Config) -> Self {
         let shared = Arc::new(Shared::new(config));
-        let ticks = tokio::spawn(follow::ticks(bus.clone(), Arc::clone(&shared)));
-        let snapshots = tokio::spawn(follow::snapshots(bus.clone(), Arc::clone(&shared)));
-        let events = tokio::spawn(follow::events(bus, Arc::clone(&shared)));
-        Self { shared, _followers: Arc::new([ticks, snapshots, events].map(AbortOnDropHandle::new)) }
+        let ticks = AbortOnDropHandle::new(tokio::spawn(follow::ticks(bus.clone(), Arc::clone(&shared))));
+        let snapshots =
+            AbortOnDropHandle::new(tokio::spawn(follow::snapshots(bus.clone(), Arc::clone(&shared))));
+        let events = AbortOnDropHandle::new(tokio::spawn(follow::events(bus, Arc::clone(&shared))));
+        Self { shared, _followers: Arc::new([ticks, snapshots, events]) }
     }
 
     /// Waits until ticks and snapshots have been followed to their end once: from then on, for as long as

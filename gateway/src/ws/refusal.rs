@@ -13,6 +13,8 @@ pub(crate) enum Code {
     UnsubscribeError,
     /// The ping cannot be answered.
     PingError,
+    /// The request is good, and the fault is ours.
+    InternalError,
 }
 
 impl Code {
@@ -24,6 +26,7 @@ impl Code {
             Self::SubscribeError => "SUBSCRIBE_ERROR",
             Self::UnsubscribeError => "UNSUBSCRIBE_ERROR",
             Self::PingError => "PING_ERROR",
+            Self::InternalError => "INTERNAL_ERROR",
         }
     }
 }
@@ -39,5 +42,11 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
+    }
+
+    /// For what should not happen. The log has the cause, and the client what it can do about it.
+    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
+        tracing::error!(error, "a WebSocket client cannot be served");
+        Self::new(Code::InternalError, "an error inside the server; try again, and report it if it stays")
     }
 }

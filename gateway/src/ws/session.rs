@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use live::{Delivery, Event, Start, Subscription};
+use live::{AddError, Delivery, Event, FellBehind, Start, Subscription};
 use metrics::counter;
 use runtime::Shutdown;
 use tokio::{
@@ -70,6 +70,8 @@ enum End {
     NotText,
     /// The client breaks the protocol.
     Protocol,
+    /// The fault is ours.
+    Internal,
 }
 
 impl End {
@@ -83,6 +85,7 @@ impl End {
             Self::Binary => "binary",
             Self::NotText => "not_text",
             Self::Protocol => "protocol",
+            Self::Internal => "internal",
         }
     }
 
@@ -96,6 +99,7 @@ impl End {
             Self::Binary => (CloseCode::Unsupported, "requests are JSON text"),
             Self::NotText => (CloseCode::Invalid, "text must be UTF-8"),
             Self::Protocol => (CloseCode::Protocol, "that is no WebSocket frame"),
+            Self::Internal => (CloseCode::Error, "an error inside the server, connect again"),
         };
         Some(CloseFrame { code, reason: reason.into() })
     }
@@ -137,8 +141,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             let done = tokio::select! {
                 () = self.shutdown.requested() => Err(End::Restart),
                 message = self.socket.next() => self.heard(message).await,
-                // The gateway always conflates, so that a batch never ends the subscription.
-                Ok(deliveries) = self.subscription.next_batch(BATCH_MAX) => self.deliver(&deliveries).await,
+                batch = self.subscription.next_batch(BATCH_MAX) => match batch {
+                    Ok(deliveries) => self.deliver(&deliveries).await,
+                    Err(error) => Err(self.fail(&error).await),
+                },
                 _ = pings.tick() => self.ping().await,
             };
             if let Err(end) = done {
@@ -153,10 +159,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             Some(Ok(Message::Text(text))) => match self.obey(&text) {
                 Ok(Some(reply)) => self.write([reply]).await,
                 Ok(None) => Ok(()),
-                Err(refusal) => {
-                    counter!(names::ERRORS, "code" => refusal.code.as_str()).increment(1);
-                    self.write([frame::error(&refusal)]).await
-                }
+                Err(refusal) => self.refuse(&refusal).await,
             },
             Some(Ok(Message::Binary(_))) => Err(End::Binary),
             // Pings are answered by the library, and a close is answered while the socket is read to its end.
@@ -169,6 +172,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             }
             Some(Err(_)) | None => Err(End::Left),
         }
+    }
+
+    async fn refuse(&mut self, refusal: &Refusal) -> Result<(), End> {
+        counter!(names::ERRORS, "code" => refusal.code.as_str()).increment(1);
+        self.write([frame::error(refusal)]).await
+    }
+
+    /// A conflating subscription always goes on, and WebSocket clients have no other. Should one end all the same, its
+    /// client must not wait for ticks that will not come.
+    async fn fail(&mut self, error: &FellBehind) -> End {
+        self.refuse(&Refusal::internal(error)).await.err().unwrap_or(End::Internal)
     }
 
     /// Does what the client asks for; snapshots come with the next batch.
@@ -203,21 +217,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         for instrument in placed {
             let sequence = subscribe.from_seq.get(&instrument).copied().unwrap_or_default();
             let known = self.subscription.contains(&instrument);
-            if let Err(error) = self.subscription.add(instrument.clone(), Start::Sequence(sequence)) {
+            let start = Start::Sequence(sequence);
+            if let Err(error) = self.subscription.add(instrument.clone(), start) {
                 for instrument in &added {
                     self.subscription.remove(instrument);
                 }
-                let message = format!("from_seq: {error}; what is older is history, served over gRPC");
-                return Err(Refusal::new(Code::SubscribeError, message));
+                return Err(not_added(start, &error));
             }
             if !known {
                 added.push(instrument);
             }
         }
         for instrument in unplaced {
-            self.subscription
-                .add(instrument, start)
-                .map_err(|error| Refusal::new(Code::SubscribeError, error.to_string()))?;
+            self.subscription.add(instrument, start).map_err(|error| not_added(start, &error))?;
         }
         self.wants_events |= subscribe.want_events;
         Ok(())
@@ -282,6 +294,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
+/// Only a start at a sequence asks for something that may not be there; any other cannot fail.
+fn not_added(start: Start, error: &AddError) -> Refusal {
+    match start {
+        Start::Sequence(_) => Refusal::new(
+            Code::SubscribeError,
+            format!("from_seq: {error}; what is older is history, served over gRPC"),
+        ),
+        Start::Now | Start::Snapshot => Refusal::internal(error),
+    }
+}
+
 /// The frame of a delivery; `None` for an event that the client did not ask for.
 fn encode(delivery: &Delivery, numbers: Numbers, wants_events: bool) -> Option<Bytes> {
     let counted = |frame: Bytes, skipped| {
@@ -302,3 +325,6 @@ fn encode(delivery: &Delivery, numbers: Numbers, wants_events: bool) -> Option<B
         Delivery::Event(Event::EventsSkipped(count)) => frame::missed("events_skipped", None, Some(*count)),
     })
 }
+
+#[cfg(test)]
+mod tests;

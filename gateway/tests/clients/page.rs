@@ -1,9 +1,12 @@
 //! What a browser and an operator ask for.
 
+use bus::Bus;
 use gateway::{Config, FeedLabel};
+use runtime::{Readiness, RoleContext, Shutdown};
 use serde_json::Value;
+use tokio::{net::TcpListener, time::timeout};
 
-use crate::harness::{Gateway, config};
+use crate::harness::{Gateway, PATIENCE, config};
 
 fn body(answer: &str) -> Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
@@ -75,4 +78,28 @@ async fn health_and_readiness_are_answered_here_too() {
     // Metrics have a port of their own.
     assert!(gateway.get("/metrics").await.starts_with("HTTP/1.1 404 "));
     gateway.stop().await;
+}
+
+#[tokio::test]
+async fn it_is_not_ready_before_anything_runs_nor_while_the_bus_cannot_be_followed() {
+    let (readiness, shutdown) = (Readiness::new(), Shutdown::new());
+    let other = readiness.latch("other");
+    other.set_ready();
+    assert!(readiness.is_ready());
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    // Without streams there is nothing to follow yet.
+    let bus = Bus::embedded(&bus::Config::default());
+    let ctx = RoleContext::new(readiness.clone(), shutdown.clone());
+    let role = gateway::run(config(), listener, bus.clone(), ctx);
+    assert!(!readiness.is_ready());
+    let running = tokio::spawn(role);
+    let told = || async {
+        let waiting = readiness.report().waiting;
+        waiting.iter().any(|latch| latch.reason.contains("the stream cannot be followed"))
+    };
+    testkit::eventually(PATIENCE, told).await;
+    bus.ensure_streams().await.unwrap();
+    timeout(PATIENCE, readiness.ready()).await.expect("the gateway becomes ready");
+    shutdown.request();
+    timeout(PATIENCE, running).await.expect("the gateway drains").unwrap().unwrap();
 }

@@ -7,7 +7,10 @@ use domain::{Product, RejectReason};
 use metrics::{Counter, Histogram, counter, histogram};
 use venues::coinbase::FrameKind;
 
-use crate::metrics::{BACK_PRESSURE, FRAMES, RECEIVE_LAG, RECEIVED_BYTES, REJECTS, TICKS};
+use crate::metrics::{BACK_PRESSURE, FRAMES, GIVEN_UP, RECEIVE_LAG, RECEIVED_BYTES, REJECTS, TICKS};
+
+/// A shorter wait is the work itself, not a bus without room.
+const WAIT_MIN: Duration = Duration::from_millis(1);
 
 #[derive(Clone)]
 pub(crate) struct Counters {
@@ -15,7 +18,7 @@ pub(crate) struct Counters {
     bytes: Counter,
     ticks: HashMap<Product, Counter>,
     lag: Histogram,
-    back_pressure: Counter,
+    back_pressure: Histogram,
 }
 
 impl Counters {
@@ -28,7 +31,7 @@ impl Counters {
             bytes: counter!(RECEIVED_BYTES),
             ticks: products.iter().map(of_product).collect(),
             lag: histogram!(RECEIVE_LAG),
-            back_pressure: counter!(BACK_PRESSURE),
+            back_pressure: histogram!(BACK_PRESSURE),
         }
     }
 
@@ -47,7 +50,15 @@ impl Counters {
     }
 
     pub(crate) fn back_pressure(&self, waited: Duration) {
-        self.back_pressure.increment(u64::try_from(waited.as_millis()).unwrap_or(u64::MAX));
+        if waited >= WAIT_MIN {
+            self.back_pressure.record(waited.as_secs_f64());
+        }
+    }
+
+    pub(crate) fn given_up(&self, ticks: u64, rejects: u64) {
+        for (kind, count) in [("tick", ticks), ("reject", rejects)] {
+            counter!(GIVEN_UP, "kind" => kind).increment(count);
+        }
     }
 
     pub(crate) fn reject(&self, reason: RejectReason) {

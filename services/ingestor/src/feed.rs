@@ -20,31 +20,34 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(5);
 /// How often a failure that repeats itself is told again.
 const SAME_FAILURE_PERIOD: Duration = Duration::from_secs(60);
 
-/// Feeds the bus until the shutdown is requested, then has the rest acknowledged within `drain_max`.
+/// Feeds the bus until the shutdown is requested, then has the rest acknowledged within `drain_max`. Its latches are there
+/// when this returns, before the future is polled.
 ///
 /// # Errors
 /// Only for what no attempt can mend: an address that is none, no products, certificates that cannot be read.
-pub async fn run(config: Config, bus: Bus, ctx: RoleContext) -> Result<(), Error> {
-    if config.products.is_empty() {
-        return Err(Error::NoProducts);
-    }
-    let address = Address::new(&config.url, config.ca_file.as_deref(), config.connect_timeout)?;
+pub fn run(config: Config, bus: Bus, ctx: RoleContext) -> impl Future<Output = Result<(), Error>> + Send {
     let status = Status::new(&ctx, config.feed_decides_readiness);
-    let around = Surroundings::new(&config, &ctx, &status, &bus);
-    let mut feed = Feed {
-        backoff: Backoff::new(config.reconnect_delay_min, config.reconnect_delay_max),
-        last_failure: String::new(),
-        same_failure: LogGate::new(SAME_FAILURE_PERIOD),
-        was_live: false,
-        around: &around,
-    };
-    tokio::select! {
-        () = feed.keep_alive(&address, &bus) => {}
-        () = status.report(&bus) => {}
+    async move {
+        if config.products.is_empty() {
+            return Err(Error::NoProducts);
+        }
+        let address = Address::new(&config.url, config.ca_file.as_deref(), config.connect_timeout)?;
+        let around = Surroundings::new(&config, &ctx, &status, &bus);
+        let mut feed = Feed {
+            backoff: Backoff::new(config.reconnect_delay_min, config.reconnect_delay_max),
+            last_failure: String::new(),
+            same_failure: LogGate::new(SAME_FAILURE_PERIOD),
+            was_live: false,
+            around: &around,
+        };
+        tokio::select! {
+            () = feed.keep_alive(&address, &bus) => {}
+            () = status.report(&bus) => {}
+        }
+        around.outbox.close(config.drain_max).await;
+        info!("the feed is closed");
+        Ok(())
     }
-    around.outbox.close(config.drain_max).await;
-    info!("the feed is closed");
-    Ok(())
 }
 
 struct Feed<'a> {

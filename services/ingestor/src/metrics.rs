@@ -24,12 +24,15 @@ pub const FEED_STATE: &str = "ledgerflux_ingestor_feed_state";
 pub const FEED_SILENCE: &str = "ledgerflux_ingestor_feed_silence_seconds";
 /// From the time of the exchange to the receipt of a tick.
 pub const RECEIVE_LAG: &str = "ledgerflux_ingestor_receive_lag_seconds";
-/// Time for which the socket was not read because the bus took nothing more. Counters hold whole numbers, hence
-/// milliseconds.
-pub const BACK_PRESSURE: &str = "ledgerflux_ingestor_back_pressure_milliseconds_total";
+/// For how long at a time the socket was not read because the bus took nothing more; waits of less than a millisecond are
+/// none.
+pub const BACK_PRESSURE: &str = "ledgerflux_ingestor_back_pressure_seconds";
+/// What was read and not handed to the bus before the end; label `kind`: `tick`, `reject`. Its trades lie in the gap that
+/// the next start finds.
+pub const GIVEN_UP: &str = "ledgerflux_ingestor_given_up_total";
 
 /// Every metric of this crate, for the test that compares dashboards and alerts with what exists.
-pub const ALL: [&str; 12] = [
+pub const ALL: [&str; 13] = [
     FRAMES,
     RECEIVED_BYTES,
     TICKS,
@@ -42,6 +45,7 @@ pub const ALL: [&str; 12] = [
     FEED_SILENCE,
     RECEIVE_LAG,
     BACK_PRESSURE,
+    GIVEN_UP,
 ];
 
 /// Registers unit and help of each metric.
@@ -61,9 +65,14 @@ pub fn describe() {
     describe_gauge!(FEED_STATE, Unit::Count, "1 for the state that the feed is in, else 0");
     describe_gauge!(FEED_SILENCE, Unit::Seconds, "How long nothing has been heard of the exchange");
     describe_histogram!(RECEIVE_LAG, Unit::Seconds, "From the time of the exchange to the receipt of a tick");
-    describe_counter!(
+    describe_histogram!(
         BACK_PRESSURE,
-        Unit::Milliseconds,
-        "Time for which the socket was not read for want of room"
+        Unit::Seconds,
+        "For how long at a time the socket was not read for want of room"
+    );
+    describe_counter!(
+        GIVEN_UP,
+        Unit::Count,
+        "Ticks and refused frames that were read and not handed to the bus before the end, by kind"
     );
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bus::RawPublisher;
-use domain::{FeedSession, FeedState, Tick};
+use domain::{FeedSession, FeedState, RejectedTick, Tick};
 use futures::{SinkExt as _, StreamExt as _};
 use metrics::counter;
 use thiserror::Error;
@@ -67,6 +67,15 @@ pub(crate) struct Reading<'a> {
     /// When the subscription was confirmed.
     pub(crate) live_since: Option<Instant>,
     actions: Vec<Action>,
+    /// What the end of the process left undone.
+    left: Left,
+}
+
+/// What was read and not handed over.
+#[derive(Clone, Copy, Debug, Default)]
+struct Left {
+    ticks: u64,
+    rejects: u64,
 }
 
 impl<'a> Reading<'a> {
@@ -79,7 +88,7 @@ impl<'a> Reading<'a> {
     ) -> Self {
         let mut actions = Vec::new();
         let session = Session::open(&around.session_config(), feed, around.now(), &mut actions);
-        Self { socket, session, publisher, around, live_since: None, actions }
+        Self { socket, session, publisher, around, live_since: None, actions, left: Left::default() }
     }
 
     /// Reads until the connection ends, for whatever reason.
@@ -100,6 +109,7 @@ impl<'a> Reading<'a> {
                 _ = looks.tick() => self.session.tick(self.around.now(), &mut self.actions),
             }
         };
+        self.tell_left();
         // Whether or not the goodbye arrives, the connection ends here.
         let _ = timeout(CLOSE_TIMEOUT, self.socket.close(None)).await;
         end
@@ -128,41 +138,58 @@ impl<'a> Reading<'a> {
         Ok(())
     }
 
-    /// Carries out what the session wants, in order.
+    /// Carries out what the session wants, in order. Ticks and rejects are handed over even when the connection has ended;
+    /// those that cannot be, because the process ends, are counted.
     async fn act(&mut self) -> Result<(), End> {
         let mut actions = std::mem::take(&mut self.actions);
+        let mut end = None;
         for action in actions.drain(..) {
-            match action {
-                Action::Emit(tick) => self.emit(tick).await?,
-                Action::Send(text) => {
-                    let sent = self.socket.send(Message::text(text)).await;
-                    sent.map_err(|error| End::Broken(Box::new(error)))?;
-                }
-                Action::Confirmed => {
-                    self.live_since = Some(Instant::now());
-                    self.around.live().await;
-                }
-                Action::Quarantine(rejected) => {
-                    self.around.counters.reject(rejected.reason);
-                    self.around.status.rejected();
-                    if let Some(swallowed) = self.around.refusals.pass(Instant::now()) {
-                        let (reason, detail) = (rejected.reason.as_str(), &rejected.detail);
-                        warn!(reason, detail, swallowed, "a frame was refused and kept");
-                    }
-                    let put = self.around.outbox.put(Letter::Reject(rejected));
-                    patiently(&mut self.session, self.around, put).await.ok_or(End::Shutdown)?;
-                }
-                Action::Report(error) => {
-                    counter!(ERRORS).increment(1);
-                    if let Some(swallowed) = self.around.complaints.pass(Instant::now()) {
-                        warn!(%error, swallowed, "the exchange complains");
-                    }
-                }
-                Action::Reconnect(reason) => return Err(End::Session(reason)),
+            // The rest is about a connection that is over.
+            if end.is_none() || matches!(action, Action::Emit(_) | Action::Quarantine(_)) {
+                let carried_out = self.carry_out(action).await;
+                end = end.or(carried_out.err());
             }
         }
         // The allocation serves the next frame.
         self.actions = actions;
+        end.map_or(Ok(()), Err)
+    }
+
+    async fn carry_out(&mut self, action: Action) -> Result<(), End> {
+        match action {
+            Action::Emit(tick) => return self.emit(tick).await,
+            Action::Quarantine(rejected) => return self.quarantine(rejected).await,
+            Action::Send(text) => {
+                let sent = self.socket.send(Message::text(text)).await;
+                sent.map_err(|error| End::Broken(Box::new(error)))?;
+            }
+            Action::Confirmed => {
+                self.live_since = Some(Instant::now());
+                self.around.live().await;
+            }
+            Action::Report(error) => {
+                counter!(ERRORS).increment(1);
+                if let Some(swallowed) = self.around.complaints.pass(Instant::now()) {
+                    warn!(%error, swallowed, "the exchange complains");
+                }
+            }
+            Action::Reconnect(reason) => return Err(End::Session(reason)),
+        }
+        Ok(())
+    }
+
+    async fn quarantine(&mut self, rejected: Box<RejectedTick>) -> Result<(), End> {
+        self.around.counters.reject(rejected.reason);
+        self.around.status.rejected();
+        if let Some(swallowed) = self.around.refusals.pass(Instant::now()) {
+            let (reason, detail) = (rejected.reason.as_str(), &rejected.detail);
+            warn!(reason, detail, swallowed, "a frame was refused and kept");
+        }
+        let put = self.around.outbox.put(Letter::Reject(rejected));
+        if patiently(&mut self.session, self.around, put).await.is_none() {
+            self.left.rejects += 1;
+            return Err(End::Shutdown);
+        }
         Ok(())
     }
 
@@ -177,24 +204,44 @@ impl<'a> Reading<'a> {
                 self.around.status.tick();
                 Ok(())
             }
-            Some(Err(_closed)) => Err(End::Publisher),
-            None => Err(End::Shutdown),
+            Some(Err(_closed)) => {
+                self.left.ticks += 1;
+                Err(End::Publisher)
+            }
+            None => {
+                self.left.ticks += 1;
+                Err(End::Shutdown)
+            }
+        }
+    }
+
+    /// Counts and tells what was read and will not be handed over.
+    fn tell_left(&self) {
+        let Left { ticks, rejects } = self.left;
+        if ticks > 0 || rejects > 0 {
+            self.around.counters.given_up(ticks, rejects);
+            warn!(ticks, rejects, "what was read last could not be handed to the bus and is given up");
         }
     }
 }
 
-/// Waits for the bus, but not beyond the shutdown (`None`). The session is told for how long nobody listened.
+/// Waits for the bus, but not beyond the shutdown (`None`); what it takes at once, it is given even then. The session is
+/// told for how long nobody listened.
 async fn patiently<F: Future>(
     session: &mut Session,
     around: &Surroundings<'_>,
     waiting: F,
 ) -> Option<F::Output> {
     let started = Instant::now();
-    let output = around.ctx.shutdown.run_until(waiting).await;
+    let output = tokio::select! {
+        biased;
+        output = waiting => Some(output),
+        () = around.ctx.shutdown.requested() => None,
+    };
     let waited = started.elapsed();
+    around.counters.back_pressure(waited);
     if waited >= DEAF_MIN {
         session.was_not_listened_to(waited);
-        around.counters.back_pressure(waited);
         info!(?waited, "the bus took nothing for a while; the feed was not read meanwhile");
     }
     output

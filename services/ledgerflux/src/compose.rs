@@ -4,13 +4,13 @@
 //! drain from the feed downwards, each with a time of its own, so that what was accepted is stored before the process
 //! ends.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
 use bus::Bus;
 use domain::Shard;
 use runtime::{
-    Backoff, Readiness, RoleContext, Shutdown, TaskSet,
+    Backoff, Latch, Readiness, RoleContext, Shutdown, TaskSet,
     listen::bind,
     lock::DataDir,
     retry::{retry_until_shutdown, retry_while},
@@ -18,7 +18,7 @@ use runtime::{
 };
 use store::Store;
 use tokio::net::TcpListener;
-use tracing::info;
+use tracing::{info, warn};
 
 use crate::{addresses::Addresses, commands::ConnectError, exchange::Exchange, settings::Settings};
 
@@ -26,6 +26,9 @@ use crate::{addresses::Addresses, commands::ConnectError, exchange::Exchange, se
 const STAGE_DRAIN_MAX: Duration = Duration::from_secs(6);
 /// How long an attempt to reach the broker or the database waits before the next one, at most.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
+
+/// How often the connection to the broker is looked at.
+const BROKER_WATCH_INTERVAL: Duration = Duration::from_millis(500);
 
 /// Which roles run in this process.
 #[derive(Clone, Debug, Default)]
@@ -74,42 +77,72 @@ impl Stage {
     }
 }
 
+/// The stages of this process; one whose roles run elsewhere is empty.
+struct Stages {
+    ingest: Stage,
+    order: Stage,
+    write: Stage,
+    serve: Stage,
+}
+
+impl Stages {
+    fn new(process: &RoleContext) -> Self {
+        Self {
+            ingest: Stage::new("ingestor", process),
+            order: Stage::new("normalizers", process),
+            write: Stage::new("snapshotters", process),
+            serve: Stage::new("query and gateway", process),
+        }
+    }
+
+    /// From the feed downwards: what was accepted goes through before the next stage ends.
+    async fn drain(self) -> anyhow::Result<()> {
+        let mut outcome = self.ingest.drain().await;
+        for stage in [self.order, self.write, self.serve] {
+            let drained = stage.drain().await;
+            outcome = outcome.and(drained);
+        }
+        outcome
+    }
+}
+
 /// Runs `roles` until SIGINT or SIGTERM, or until one of them fails for good.
 pub(crate) async fn run(mut settings: Settings, roles: Roles, addresses: Addresses) -> anyhow::Result<()> {
     let shutdown = Shutdown::from_signals().context("signals cannot be handled")?;
     let process = RoleContext::new(Readiness::new(), shutdown);
     let _data = lock_data(&settings, &roles)?;
     let listeners = bind_all(&mut settings, &roles).await?;
+    let exchange = match roles.ingestor {
+        true => Some(Exchange::prepare(&settings.feed).await?),
+        false => None,
+    };
 
+    // Held from the first request on: readiness is never told before every role has its own latches.
+    let started = process.readiness.latch("start");
+    started.set_waiting("the roles are being started");
     let mut operations = Stage::new("operations endpoints", &process);
     addresses.tell("ops", listeners.ops.local_addr()?);
     let ops =
         runtime::ops::serve(listeners.ops, process.readiness.clone(), operations.context.shutdown.clone());
     operations.tasks.spawn("ops", OnFailure::StopProcess, async {
         ops.await;
-        Ok::<(), std::convert::Infallible>(())
+        Ok::<(), Infallible>(())
     });
 
-    let stages = start(&settings, &roles, &process, listeners.gateway, listeners.query, &addresses).await;
-    let outcome = match stages {
-        Ok(stages) => {
-            process.shutdown.requested().await;
-            info!("draining");
-            drain(stages).await
-        }
-        Err(error) => Err(error),
-    };
-    let operations = operations.drain().await;
-    outcome.and(operations)
-}
-
-async fn drain(stages: Vec<Stage>) -> anyhow::Result<()> {
-    let mut outcome = Ok(());
-    for stage in stages.into_iter().rev() {
-        let drained = stage.drain().await;
-        outcome = outcome.and(drained);
+    let mut stages = Stages::new(&process);
+    let composition =
+        Composition { settings: &settings, roles: &roles, process: &process, addresses: &addresses };
+    let begun =
+        composition.start(&mut stages, &mut operations, listeners.gateway, listeners.query, exchange).await;
+    if begun.is_ok() {
+        started.set_ready();
+        process.shutdown.requested().await;
     }
-    outcome
+    started.set_waiting("shutting down");
+    info!("draining");
+    let drained = stages.drain().await;
+    let ended = operations.drain().await;
+    begun.and(drained).and(ended)
 }
 
 fn lock_data(settings: &Settings, roles: &Roles) -> anyhow::Result<Option<DataDir>> {
@@ -137,120 +170,191 @@ async fn bind_all(settings: &mut Settings, roles: &Roles) -> anyhow::Result<List
     Ok(Listeners { ops, gateway, query })
 }
 
-/// Starts the stages, in order; what was started is returned for the drain. Returns early, with what there is, when
-/// shutdown is requested while something is still away.
-async fn start(
-    settings: &Settings,
-    roles: &Roles,
-    process: &RoleContext,
-    gateway_listener: Option<TcpListener>,
-    query_listener: Option<TcpListener>,
-    addresses: &Addresses,
-) -> anyhow::Result<Vec<Stage>> {
-    let Some(bus) = connect_bus(settings, roles, process).await? else {
-        return Ok(Vec::new());
-    };
-    let store = match roles.need_store() {
-        true => match connect_store(settings, roles, process).await? {
-            Some(store) => Some(store),
-            None => return Ok(Vec::new()),
-        },
-        false => None,
-    };
+/// What is put together, and from what.
+struct Composition<'a> {
+    settings: &'a Settings,
+    roles: &'a Roles,
+    process: &'a RoleContext,
+    addresses: &'a Addresses,
+}
 
-    let mut serve = Stage::new("query and gateway", process);
-    if let (Some(store), Some(listener)) = (&store, query_listener) {
-        addresses.tell("grpc", listener.local_addr()?);
-        let role =
-            query::run(settings.query.clone(), listener, bus.clone(), store.clone(), serve.context.clone());
-        serve.tasks.spawn("query", OnFailure::StopProcess, role);
-    }
-    if let Some(listener) = gateway_listener {
-        addresses.tell("gateway", listener.local_addr()?);
-        let role = gateway::run(settings.gateway.clone(), listener, bus.clone(), serve.context.clone());
-        serve.tasks.spawn("gateway", OnFailure::StopProcess, role);
-    }
-
-    let mut write = Stage::new("snapshotters", process);
-    if let Some(store) = &store {
-        for shard in &roles.snapshotters {
-            let config = settings.snapshotter.clone();
-            let role = snapshotter::run(config, *shard, bus.clone(), store.clone(), write.context.clone());
-            write.tasks.spawn(&format!("snapshotter-{shard}"), OnFailure::StopProcess, role);
+impl Composition<'_> {
+    /// Starts the roles, from the database upwards. Returns early when shutdown is requested while something is still
+    /// away.
+    async fn start(
+        &self,
+        stages: &mut Stages,
+        operations: &mut Stage,
+        gateway: Option<TcpListener>,
+        query: Option<TcpListener>,
+        exchange: Option<Exchange>,
+    ) -> anyhow::Result<()> {
+        let Some(bus) = self.connect_bus(operations).await? else { return Ok(()) };
+        let store = match self.roles.need_store() {
+            true => match self.connect_store().await? {
+                Some(store) => Some(store),
+                None => return Ok(()),
+            },
+            false => None,
+        };
+        if let Some(store) = &store {
+            self.start_snapshotters(&mut stages.write, &bus, store);
         }
-        if !roles.snapshotters.is_empty() {
-            let retention =
-                snapshotter::retention(settings.snapshotter.clone(), store.clone(), write.context.clone());
-            write.tasks.spawn("retention", OnFailure::Log, async {
+        if self.roles.all && !self.snapshotters_spoke(&bus).await {
+            return Ok(());
+        }
+        self.start_serving(&mut stages.serve, &bus, store.as_ref(), gateway, query)?;
+        for shard in &self.roles.normalizers {
+            let context = stages.order.context.clone();
+            let role = normalizer::run(self.settings.normalizer.clone(), *shard, bus.clone(), context);
+            stages.order.tasks.spawn(&format!("normalizer-{shard}"), OnFailure::StopProcess, role);
+        }
+        if let Some(exchange) = exchange {
+            self.addresses.note(&exchange.note);
+            let ingest = &mut stages.ingest;
+            let config =
+                exchange.start(&self.settings.feed, self.roles.all, &mut ingest.tasks, &ingest.context);
+            let role = ingestor::run(config, bus.clone(), ingest.context.clone());
+            ingest.tasks.spawn("ingestor", OnFailure::StopProcess, role);
+        }
+        Ok(())
+    }
+
+    fn start_snapshotters(&self, stage: &mut Stage, bus: &Bus, store: &Store) {
+        for shard in &self.roles.snapshotters {
+            let config = self.settings.snapshotter.clone();
+            let role = snapshotter::run(config, *shard, bus.clone(), store.clone(), stage.context.clone());
+            stage.tasks.spawn(&format!("snapshotter-{shard}"), OnFailure::StopProcess, role);
+        }
+        if !self.roles.snapshotters.is_empty() {
+            let config = self.settings.snapshotter.clone();
+            let retention = snapshotter::retention(config, store.clone(), stage.context.clone());
+            stage.tasks.spawn("retention", OnFailure::Log, async {
                 retention.await;
-                Ok::<(), std::convert::Infallible>(())
+                Ok::<(), Infallible>(())
             });
         }
     }
 
-    let mut order = Stage::new("normalizers", process);
-    for shard in &roles.normalizers {
-        let role = normalizer::run(settings.normalizer.clone(), *shard, bus.clone(), order.context.clone());
-        order.tasks.spawn(&format!("normalizer-{shard}"), OnFailure::StopProcess, role);
-    }
-
-    let mut ingest = Stage::new("ingestor", process);
-    if roles.ingestor {
-        let exchange = Exchange::prepare(&settings.feed).await?;
-        addresses.note(&exchange.note);
-        let config = exchange.start(&settings.feed, roles.all, &mut ingest.tasks, &ingest.context);
-        let role = ingestor::run(config, bus.clone(), ingest.context.clone());
-        ingest.tasks.spawn("ingestor", OnFailure::StopProcess, role);
-    }
-    Ok(vec![serve, write, order, ingest])
-}
-
-async fn connect_bus(
-    settings: &Settings,
-    roles: &Roles,
-    process: &RoleContext,
-) -> anyhow::Result<Option<Bus>> {
-    let latch = process.readiness.latch("broker");
-    let backoff = || Backoff::new(Duration::from_millis(200), RETRY_DELAY_MAX);
-    let bus = match &settings.bus.nats {
-        None if roles.all => Some(Bus::embedded(&settings.bus)),
-        None => {
-            anyhow::bail!("this role needs a broker: --nats URL or bus.nats (only `up` has one of its own)")
-        }
-        Some(_) => {
-            let connect = || Box::pin(Bus::connect(&settings.bus));
-            retry_until_shutdown("connect to the broker", backoff(), &latch, &process.shutdown, connect).await
-        }
-    };
-    let Some(bus) = bus else { return Ok(None) };
-    let ensure = || Box::pin(bus.ensure_streams());
-    let retryable = |error: &bus::ManageError| error.is_retryable();
-    let ensured =
-        retry_while("set up the streams", backoff(), &latch, &process.shutdown, retryable, ensure).await?;
-    latch.set_ready();
-    Ok(ensured.map(|()| bus))
-}
-
-async fn connect_store(
-    settings: &Settings,
-    roles: &Roles,
-    process: &RoleContext,
-) -> anyhow::Result<Option<Store>> {
-    let latch = process.readiness.latch("database");
-    let backoff = || Backoff::new(Duration::from_millis(200), RETRY_DELAY_MAX);
-    let url = settings.database();
-    let config = store::Config { url: url.clone(), ..settings.store.clone() };
-    let wait = || {
-        Box::pin(async {
-            if roles.all {
-                migrations::migrate(&url).await.map_err(ConnectError::Migrate)?;
+    /// The bus in memory starts empty: whoever serves waits until what is stored has been published on it. Returns `false`
+    /// when shutdown is requested.
+    async fn snapshotters_spoke(&self, bus: &Bus) -> bool {
+        loop {
+            let statuses = bus.statuses().await.unwrap_or_default();
+            let spoke = |shard: &Shard| {
+                statuses
+                    .iter()
+                    .any(|status| status.role == "snapshotter" && status.worker_shard() == Some(shard.get()))
+            };
+            if self.roles.snapshotters.iter().all(spoke) {
+                return true;
             }
-            Store::connect(&config).await.map_err(ConnectError::Connect)
-        })
-    };
-    let retryable = ConnectError::is_retryable;
-    let store =
-        retry_while("connect to the database", backoff(), &latch, &process.shutdown, retryable, wait).await?;
-    latch.set_ready();
-    Ok(store)
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(10)) => {}
+                () = self.process.shutdown.requested() => return false,
+            }
+        }
+    }
+
+    fn start_serving(
+        &self,
+        stage: &mut Stage,
+        bus: &Bus,
+        store: Option<&Store>,
+        gateway: Option<TcpListener>,
+        query: Option<TcpListener>,
+    ) -> anyhow::Result<()> {
+        if let (Some(store), Some(listener)) = (store, query) {
+            self.addresses.tell("grpc", listener.local_addr()?);
+            let config = self.settings.query.clone();
+            let role = query::run(config, listener, bus.clone(), store.clone(), stage.context.clone());
+            stage.tasks.spawn("query", OnFailure::StopProcess, role);
+        }
+        if let Some(listener) = gateway {
+            self.addresses.tell("gateway", listener.local_addr()?);
+            let config = self.settings.gateway.clone();
+            let role = gateway::run(config, listener, bus.clone(), stage.context.clone());
+            stage.tasks.spawn("gateway", OnFailure::StopProcess, role);
+        }
+        Ok(())
+    }
+
+    async fn connect_bus(&self, operations: &mut Stage) -> anyhow::Result<Option<Bus>> {
+        let (settings, roles, process) = (self.settings, self.roles, self.process);
+        let latch = process.readiness.latch("broker");
+        let backoff = || Backoff::new(Duration::from_millis(200), RETRY_DELAY_MAX);
+        let bus = match &settings.bus.nats {
+            None if roles.all => Some(Bus::embedded(&settings.bus)),
+            None => {
+                anyhow::bail!(
+                    "this role needs a broker: --nats URL or bus.nats (only `up` has one of its own)"
+                )
+            }
+            Some(_) => {
+                let connect = || Box::pin(Bus::connect(&settings.bus));
+                retry_until_shutdown("connect to the broker", backoff(), &latch, &process.shutdown, connect)
+                    .await
+            }
+        };
+        let Some(bus) = bus else { return Ok(None) };
+        // Who writes to the streams owns their limits; who only reads leaves them as they are.
+        let writes = roles.ingestor || !roles.normalizers.is_empty() || !roles.snapshotters.is_empty();
+        let ensure = || {
+            Box::pin(async { if writes { bus.ensure_streams().await } else { bus.check_streams().await } })
+        };
+        let retryable = |error: &bus::ManageError| error.is_retryable();
+        let ensured =
+            retry_while("set up the streams", backoff(), &latch, &process.shutdown, retryable, ensure)
+                .await?;
+        if ensured.is_none() {
+            return Ok(None);
+        }
+        latch.set_ready();
+        let watch = watch_broker(bus.clone(), latch, operations.context.shutdown.clone());
+        operations.tasks.spawn("broker-watch", OnFailure::Log, async {
+            watch.await;
+            Ok::<(), Infallible>(())
+        });
+        Ok(Some(bus))
+    }
+
+    async fn connect_store(&self) -> anyhow::Result<Option<Store>> {
+        let (settings, roles, process) = (self.settings, self.roles, self.process);
+        let latch = process.readiness.latch("database");
+        let backoff = || Backoff::new(Duration::from_millis(200), RETRY_DELAY_MAX);
+        let url = settings.database();
+        let config = store::Config { url: url.clone(), ..settings.store.clone() };
+        let wait = || {
+            Box::pin(async {
+                if roles.all {
+                    migrations::migrate(&url).await.map_err(ConnectError::Migrate)?;
+                }
+                Store::connect(&config).await.map_err(ConnectError::Connect)
+            })
+        };
+        let retryable = ConnectError::is_retryable;
+        let store =
+            retry_while("connect to the database", backoff(), &latch, &process.shutdown, retryable, wait)
+                .await?;
+        latch.set_ready();
+        Ok(store)
+    }
+}
+
+/// Keeps the readiness of the process honest about the broker, and the log too.
+async fn watch_broker(bus: Bus, latch: Latch, shutdown: Shutdown) {
+    let mut connected = true;
+    while shutdown.run_until(tokio::time::sleep(BROKER_WATCH_INTERVAL)).await.is_some() {
+        if bus.is_connected() == connected {
+            continue;
+        }
+        connected = !connected;
+        if connected {
+            latch.set_ready();
+            info!("the broker is back");
+        } else {
+            latch.set_waiting("the connection to the broker is lost; it is being connected again");
+            warn!("the connection to the broker is lost; it is being connected again");
+        }
+    }
 }

@@ -121,7 +121,7 @@ fn read_feed(reader: &mut Reader<'_>, default: &str) -> FeedSettings {
         reader.conflict("products", format!("1 to {PRODUCTS_MAX} products are allowed"));
     }
     let speed = "`max`, or a factor of recorded time above 0 such as 1, 0.5 or 20";
-    let ingestor = read_ingestor(reader);
+    let ingestor = ingestor::Config::read(reader);
     FeedSettings {
         source,
         products,
@@ -129,10 +129,6 @@ fn read_feed(reader: &mut Reader<'_>, default: &str) -> FeedSettings {
         replay_speed: reader.parsed("replay_speed", "1", speed, str::parse).unwrap_or_default(),
         ingestor,
     }
-}
-
-fn read_ingestor(reader: &mut Reader<'_>) -> ingestor::Config {
-    ingestor::Config::read(reader)
 }
 
 fn read_bus(reader: &mut Reader<'_>) -> bus::Config {

@@ -32,6 +32,24 @@ struct Said {
     hops: Vec<Hop>,
 }
 
+/// What must be up before this service can do its job.
+pub(crate) struct Latches {
+    database: Latch,
+    stream: Latch,
+}
+
+impl Latches {
+    /// Registers them.
+    pub(crate) fn new(context: &RoleContext) -> Self {
+        let latches = Self {
+            database: context.readiness.latch("query-database"),
+            stream: context.readiness.latch("query-stream"),
+        };
+        latches.stream.set_waiting("the stream has not been followed to its end yet");
+        latches
+    }
+}
+
 /// The newest statuses. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Board {
@@ -73,23 +91,31 @@ impl Board {
     }
 
     /// Keeps the board and the readiness of this service up to date until shutdown.
-    pub(crate) async fn keep(self, bus: Bus, store: Store, live: LiveFeed, context: RoleContext) {
-        let database = context.readiness.latch("query-database");
-        let stream = context.readiness.latch("query-stream");
-        stream.set_waiting("the stream has not been followed to its end yet");
+    pub(crate) async fn keep(
+        self,
+        bus: Bus,
+        store: Store,
+        live: LiveFeed,
+        latches: Latches,
+        context: RoleContext,
+    ) {
+        let Latches { database, stream } = latches;
+        let mut health = live.health();
         loop {
-            if live.is_caught_up() {
-                stream.set_ready();
+            match health.borrow_and_update().waiting() {
+                Some(reason) => stream.set_waiting(reason),
+                None => stream.set_ready(),
             }
             ping(&store, &database).await;
             self.refresh(&bus).await;
-            let status = own_status(&context, context.readiness.is_ready());
+            let status = own_status(&context, database.is_ready() && stream.is_ready());
             if let Err(error) = bus.publish_status(&status).await {
                 tracing::debug!(error = &error as &dyn std::error::Error, "the status was not published");
             }
             tokio::select! {
                 () = tokio::time::sleep(INTERVAL) => {}
-                () = live.caught_up(), if !live.is_caught_up() => {}
+                // The sender lives in `live`, so it cannot be gone.
+                _ = health.changed() => {}
                 () = context.shutdown.requested() => return,
             }
         }

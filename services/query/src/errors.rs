@@ -15,11 +15,7 @@ pub(crate) fn invalid(field: &str, description: impl Into<String>) -> Status {
     let description = description.into();
     let message = format!("{field}: {description}");
     let mut details = ErrorDetails::with_bad_request_violation(field, description);
-    details.set_error_info(
-        "INVALID_ARGUMENT",
-        DOMAIN,
-        HashMap::from([("field".to_owned(), field.to_owned())]),
-    );
+    details.set_error_info("INVALID_FIELD", DOMAIN, HashMap::from([("field".to_owned(), field.to_owned())]));
     Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
@@ -41,7 +37,7 @@ pub(crate) fn nothing_stored(what: String) -> Status {
 
 /// What was asked for has no source yet.
 pub(crate) fn not_there_yet(what: &str) -> Status {
-    let details = ErrorDetails::with_error_info("NOT_THERE_YET", DOMAIN, HashMap::new());
+    let details = ErrorDetails::with_error_info("NOT_IMPLEMENTED", DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unimplemented, format!("{what} is not there yet"), details)
 }
 

@@ -1,6 +1,6 @@
 //! Serving: the gRPC server around the handlers.
 
-use std::time::Duration;
+use std::{future::Future, num::NonZeroUsize, time::Duration};
 
 use bus::Bus;
 use live::LiveFeed;
@@ -13,7 +13,12 @@ use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{codec::CompressionEncoding, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
-use crate::{Config, board::Board, market::Market, service::Service};
+use crate::{
+    Config,
+    board::{Board, Latches},
+    market::Market,
+    service::Service,
+};
 
 /// How often an idle connection is asked whether it is still there, and how long it may take to answer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
@@ -33,14 +38,30 @@ pub enum Error {
 }
 
 /// Serves `MarketDataService` on `listener` until shutdown is requested. Calls in progress are given a few seconds.
-pub async fn run(
+///
+/// Its latches are registered before this returns, so that the process is not ready before it serves.
+pub fn run(
     config: Config,
     listener: TcpListener,
     bus: Bus,
     store: Store,
     context: RoleContext,
+) -> impl Future<Output = Result<(), Error>> + Send {
+    let latches = Latches::new(&context);
+    serve(config, listener, bus, store, context, latches)
+}
+
+async fn serve(
+    config: Config,
+    listener: TcpListener,
+    bus: Bus,
+    store: Store,
+    context: RoleContext,
+    latches: Latches,
 ) -> Result<(), Error> {
-    let live = LiveFeed::start(bus.clone(), live::Config::default());
+    // Only the newest state is asked for here, never the ticks before it.
+    let newest = live::Config { ring_ticks_max: NonZeroUsize::MIN, ..live::Config::default() };
+    let live = LiveFeed::start(bus.clone(), newest);
     let board = Board::default();
     let market = Market { live: live.clone(), store: store.clone(), board: board.clone() };
     let service = MarketDataServiceServer::new(Service { market })
@@ -80,7 +101,7 @@ pub async fn run(
     };
     let background = async {
         tokio::join!(
-            board.keep(bus, store, live, context.clone()),
+            board.keep(bus, store, live, latches, context.clone()),
             tell_health(reporter, context.readiness.clone(), context.shutdown.clone()),
         );
         std::future::pending::<()>().await;

@@ -273,18 +273,18 @@ async fn every_error_says_what_is_wrong() {
     let client = &mut fixture.client;
     let latest = |product: &str| v1::GetLatestPriceRequest { product: product.into(), ..Default::default() };
     refused(client.get_latest_price(latest("NO-SUCH")).await, Code::NotFound, "UNKNOWN_PRODUCT");
-    refused(client.get_latest_price(latest("")).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    refused(client.get_latest_price(latest("")).await, Code::InvalidArgument, "INVALID_FIELD");
 
     let list = || v1::ListTicksRequest { product: "BTC-USD".into(), ..Default::default() };
     let status = refused(
         client.list_ticks(v1::ListTicksRequest { page_size: -1, ..list() }).await,
         Code::InvalidArgument,
-        "INVALID_ARGUMENT",
+        "INVALID_FIELD",
     );
     let violations = status.get_details_bad_request().unwrap().field_violations;
     assert_eq!(violations[0].field, "page_size");
     let token = v1::ListTicksRequest { page_token: "nonsense".into(), ..list() };
-    refused(client.list_ticks(token).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    refused(client.list_ticks(token).await, Code::InvalidArgument, "INVALID_FIELD");
     let unknown = v1::ListTicksRequest { product: "NO-SUCH".into(), ..list() };
     refused(client.list_ticks(unknown).await, Code::NotFound, "UNKNOWN_PRODUCT");
     let empty = v1::ListTicksRequest {
@@ -295,19 +295,19 @@ async fn every_error_says_what_is_wrong() {
         })),
         ..list()
     };
-    refused(client.list_ticks(empty).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    refused(client.list_ticks(empty).await, Code::InvalidArgument, "INVALID_FIELD");
     let candles = v1::ListCandlesRequest { product: "BTC-USD".into(), ..Default::default() };
-    refused(client.list_candles(candles).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    refused(client.list_candles(candles).await, Code::InvalidArgument, "INVALID_FIELD");
     let many =
         v1::BatchGetLatestPricesRequest { products: vec!["BTC-USD".into(); 101], ..Default::default() };
-    refused(client.batch_get_latest_prices(many).await, Code::InvalidArgument, "INVALID_ARGUMENT");
+    refused(client.batch_get_latest_prices(many).await, Code::InvalidArgument, "INVALID_FIELD");
 
-    refused(client.list_gaps(v1::ListGapsRequest::default()).await, Code::Unimplemented, "NOT_THERE_YET");
+    refused(client.list_gaps(v1::ListGapsRequest::default()).await, Code::Unimplemented, "NOT_IMPLEMENTED");
     let past = v1::GetSnapshotRequest {
         product: "BTC-USD".into(),
         as_of_time: Some(proto::timestamp(UnixNanos::new(1))),
         ..Default::default()
     };
-    refused(client.get_snapshot(past).await, Code::Unimplemented, "NOT_THERE_YET");
+    refused(client.get_snapshot(past).await, Code::Unimplemented, "NOT_IMPLEMENTED");
     fixture.stop().await;
 }

@@ -49,7 +49,7 @@ impl Departure {
                     metrics::raw_split();
                     parts.extend([second, first]);
                 }
-                Err(part) => self.refuse(part, message.payload.len(), &error).await,
+                Err(part) => self.refuse(*part, message.payload.len(), &error).await,
             }
         }
     }
@@ -91,7 +91,12 @@ impl Departure {
             // One is news, the thousandth is not.
             if (earlier + 1).is_power_of_two() {
                 let (subject, ticks) = (&self.subject, earlier + 1);
-                tracing::error!(subject, ticks, cause = cause(why), "ticks refused as too large for the broker");
+                tracing::error!(
+                    subject,
+                    ticks,
+                    cause = cause(why),
+                    "ticks refused as too large for the broker"
+                );
             }
             let reject = RejectedTick {
                 instrument: Some(instrument.clone()),
@@ -129,9 +134,9 @@ impl Departure {
 impl Part {
     /// Both halves in order, each with an id of its own that is the same whenever this part is split; the part itself when
     /// it is a single tick.
-    fn halves(self) -> Result<[Self; 2], Self> {
+    fn halves(self) -> Result<[Self; 2], Box<Self>> {
         if self.batch.ticks.len() < 2 {
-            return Err(self);
+            return Err(Box::new(self));
         }
         let Self { batch: mut first, id } = self;
         let ticks = first.ticks.split_off(first.ticks.len() / 2);
@@ -172,5 +177,56 @@ fn log(message: &Outgoing, failure: &PublishFailure, failures: u32) {
         PublishFailure::WrongLastSequence => {
             tracing::warn!(%subject, failures, "refused, the publish is repeated")
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::{Instrument, Tick, TickFlags};
+
+    use super::*;
+
+    fn part(ticks: u64) -> Part {
+        let instrument = Instrument::new("coinbase", "BTC-USD").unwrap();
+        let tick = |sequence| Tick {
+            instrument: instrument.clone(),
+            run: 0,
+            sequence: Some(sequence),
+            event_time: UnixNanos::new(0),
+            receive_time: UnixNanos::new(0),
+            last_trade: None,
+            best_bid: None,
+            best_ask: None,
+            day: None,
+            flags: TickFlags::default(),
+        };
+        let session = FeedSession { id: "host-1".into(), started: UnixNanos::new(0) };
+        let ticks = (1..=ticks).map(tick).collect();
+        let batch = TickBatch {
+            instrument: instrument.clone(),
+            ticks,
+            session,
+            raw_sequence: None,
+            normalised_at: None,
+        };
+        Part { batch, id: "host-1/7".into() }
+    }
+
+    #[test]
+    fn parts_are_in_order_and_have_ids_of_their_own() {
+        let leaves = || {
+            let (mut parts, mut leaves) = (vec![part(5)], Vec::new());
+            while let Some(part) = parts.pop() {
+                match part.halves() {
+                    Ok([first, second]) => parts.extend([second, first]),
+                    Err(part) => leaves.push((part.id, part.batch.ticks[0].sequence)),
+                }
+            }
+            leaves
+        };
+        let ids = ["host-1/7.0.0", "host-1/7.0.1", "host-1/7.1.0", "host-1/7.1.1.0", "host-1/7.1.1.1"];
+        let expected: Vec<_> = ids.map(String::from).into_iter().zip((1..).map(Some)).collect();
+        assert_eq!(leaves(), expected);
+        assert_eq!(leaves(), expected, "the same again for a repetition");
     }
 }

@@ -130,3 +130,15 @@ pub async fn a_shard_recovers_what_is_its_own(substrate: Substrate) {
     assert_eq!(publisher.publish_fill(&batch(&btc(), [10])).await.unwrap(), 5);
     assert_eq!(publisher.publish(&batch(&btc(), [4])).await.unwrap(), 6);
 }
+
+pub async fn a_batch_says_which_raw_stream_it_was_made_from(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
+    publisher.publish(&batch(&btc(), [1])).await.unwrap();
+    let unsaid = publisher.recover().await.unwrap();
+    assert!(!unsaid.batches[0].raw_is_current, "it was published before the raw stream was looked at");
+    publisher.publish(&batch(&btc(), [2])).await.unwrap();
+    let other = fixture.participant().await;
+    let recovered = other.tick_publisher(shard_of(&other, &btc())).recover().await.unwrap();
+    assert!(recovered.batches[0].raw_is_current);
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_nats::jetstream;
 use bus::{Bus, Config, Delivery, ServerUrl, Work, WorkReader};
 use domain::{
     Decimal, FeedSession, Instrument, Position, Shard, Snapshot, Tick, TickBatch, TickFlags, Trade, UnixNanos,
@@ -27,12 +28,17 @@ pub struct Fixture {
 impl Substrate {
     /// A fresh broker with all streams.
     pub async fn start(self, config: Config) -> Fixture {
-        let fixture = match self {
-            Self::Embedded => Fixture { bus: Bus::embedded(&config), config, server: None },
-            Self::JetStream => Fixture::on(NatsServer::start().await, config).await,
-        };
+        let fixture = self.start_empty(config).await;
         fixture.bus.ensure_streams().await.unwrap();
         fixture
+    }
+
+    /// A fresh broker without any stream.
+    pub async fn start_empty(self, config: Config) -> Fixture {
+        match self {
+            Self::Embedded => Fixture { bus: Bus::embedded(&config), config, server: None },
+            Self::JetStream => Fixture::on(NatsServer::start().await, config).await,
+        }
     }
 }
 
@@ -40,6 +46,12 @@ impl Fixture {
     pub async fn on(server: NatsServer, config: Config) -> Self {
         let config = Config { nats: Some(ServerUrl::new(&server.url()).unwrap()), ..config };
         Self { bus: Bus::connect(&config).await.unwrap(), config, server: Some(server) }
+    }
+
+    /// A client that knows nothing of this crate.
+    pub async fn foreign(&self) -> jetstream::Context {
+        let url = self.server.as_ref().unwrap().url();
+        jetstream::new(async_nats::connect(url).await.unwrap())
     }
 
     /// Another participant, as another process would be.

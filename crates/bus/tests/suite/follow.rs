@@ -1,9 +1,10 @@
 use std::time::Duration;
 
 use bus::{Bus, Config, FollowError, FollowFrom, Source, StreamKind, TickFollower};
+use domain::Instrument;
 use tokio::time::timeout;
 
-use crate::fixture::{DEADLINE, Substrate, batch, btc, eth, sequences, shard_of};
+use crate::fixture::{DEADLINE, Substrate, batch, btc, eth, sequences, shard_of, snapshot};
 
 /// Reads until the follower is at the end of the stream.
 async fn catch_up(follower: &mut TickFollower) -> Vec<(u64, Vec<u64>)> {
@@ -123,4 +124,41 @@ pub async fn an_empty_stream_is_at_its_end(substrate: Substrate) {
     let mut stale = fixture.bus.follow_ticks(FollowFrom::AfterSequence(77));
     assert!(matches!(stale.next().await.unwrap_err(), FollowError::Restarted { known: 77, last: 1, .. }));
     assert_eq!(catch_up(&mut stale).await, [(1, vec![1])]);
+}
+
+pub async fn snapshots_are_followed_without_gaps(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    let publish = async |instrument: Instrument, sequence| {
+        fixture.bus.publish_snapshot(&snapshot(&instrument, sequence)).await.unwrap();
+    };
+    for sequence in 1..=3 {
+        publish(btc(), sequence).await;
+    }
+    publish(eth(), 9).await;
+    let reader = fixture.participant().await;
+    let mut follower = reader.follow_snapshots(FollowFrom::LastPerSubject);
+    assert_eq!(follower.attach().await.unwrap(), 2);
+    for (at, content, pending) in [(3, snapshot(&btc(), 3), 1), (4, snapshot(&eth(), 9), 0)] {
+        let followed = timeout(DEADLINE, follower.next()).await.unwrap().unwrap();
+        assert_eq!((followed.stream_sequence, followed.content, followed.pending), (at, content, pending));
+    }
+    // Of so many that are not read in between, any may be missing but the last.
+    for sequence in 4..=50 {
+        publish(btc(), sequence).await;
+    }
+    let mut last = 4;
+    while last < 51 {
+        let followed = timeout(DEADLINE, follower.next()).await.unwrap().unwrap();
+        assert!(followed.stream_sequence > last);
+        last = followed.stream_sequence;
+    }
+    // The same for one who comes back: 5 to 50 are no more.
+    let mut resumed = reader.follow_snapshots(FollowFrom::AfterSequence(4));
+    let next = timeout(DEADLINE, resumed.next()).await.unwrap().unwrap();
+    assert_eq!((next.stream_sequence, next.content, next.pending), (51, snapshot(&btc(), 50), 0));
+    // And for one who goes from the very first to the end.
+    let mut early = reader.follow_snapshots(FollowFrom::AfterSequence(1));
+    for at in [4, 51] {
+        assert_eq!(timeout(DEADLINE, early.next()).await.unwrap().unwrap().stream_sequence, at);
+    }
 }

@@ -8,7 +8,9 @@ mod limits;
 mod messages;
 mod nats;
 mod raw;
+mod remade;
 mod streams;
+mod too_large;
 mod trace;
 mod work;
 
@@ -39,6 +41,7 @@ on_each_substrate! {
     streams:
         streams_are_made_once,
         another_shard_count_is_refused,
+        who_reads_only_checks,
         limits_are_updated;
     raw:
         every_tick_arrives_in_order,
@@ -52,7 +55,8 @@ on_each_substrate! {
         many_products_are_published_together,
         who_started_earlier_is_fenced,
         who_started_later_takes_over,
-        a_shard_recovers_what_is_its_own;
+        a_shard_recovers_what_is_its_own,
+        a_batch_says_which_raw_stream_it_was_made_from;
     work:
         a_dead_owners_messages_come_first,
         a_late_redelivery_restores_the_order,
@@ -66,7 +70,8 @@ on_each_substrate! {
         four_followers_see_every_tick,
         a_late_follower_starts_with_the_last_of_each,
         what_is_gone_is_told_with_its_range,
-        an_empty_stream_is_at_its_end;
+        an_empty_stream_is_at_its_end,
+        snapshots_are_followed_without_gaps;
     messages:
         snapshots_replace_one_another,
         statuses_replace_one_another,

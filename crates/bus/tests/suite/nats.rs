@@ -15,13 +15,8 @@ use crate::fixture::{
     tick,
 };
 
-async fn foreign(fixture: &Fixture) -> jetstream::Context {
-    let url = fixture.server.as_ref().unwrap().url();
-    jetstream::new(async_nats::connect(url).await.unwrap())
-}
-
 /// Publishes again and again, as a role does, until it is acknowledged.
-async fn publish_at_last(ticks: &mut TickPublisher, sequence: u64) {
+pub async fn publish_at_last(ticks: &mut TickPublisher, sequence: u64) {
     let until = Instant::now() + DEADLINE;
     while let Err(error) = ticks.publish(&batch(&btc(), [sequence])).await {
         assert!(error.is_retryable() && Instant::now() < until, "{error}");
@@ -38,7 +33,7 @@ async fn a_stream_of_another_kind_is_a_conflict_that_names_both() {
         retention: jetstream::stream::RetentionPolicy::Interest,
         ..Default::default()
     };
-    foreign(&fixture).await.create_stream(stream).await.unwrap();
+    fixture.foreign().await.create_stream(stream).await.unwrap();
     let error = fixture.bus.ensure_streams().await.unwrap_err();
     assert!(matches!(&error, ManageError::Conflict { setting: "retention", .. }), "{error}");
     let text = error.to_string();
@@ -146,7 +141,7 @@ async fn a_server_that_forgot_everything_is_noticed() {
 #[tokio::test]
 async fn what_cannot_be_decoded_is_handed_over_with_the_reason() {
     let fixture = Substrate::JetStream.start(Config::default()).await;
-    let foreign = foreign(&fixture).await;
+    let foreign = fixture.foreign().await;
     let subject = fixture.bus.subjects().raw(&btc());
     foreign.publish(subject.clone(), "no protobuf".into()).await.unwrap().await.unwrap();
     let mut headers = async_nats::HeaderMap::new();

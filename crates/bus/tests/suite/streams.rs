@@ -39,3 +39,20 @@ pub async fn limits_are_updated(substrate: Substrate) {
     let state = fixture.bus.stream_state(StreamKind::Ticks).await.unwrap();
     assert_eq!(state.size_bytes_max, 10_000_000);
 }
+
+pub async fn who_reads_only_checks(substrate: Substrate) {
+    let fixture = substrate.start_empty(Config::default()).await;
+    let error = fixture.bus.check_streams().await.unwrap_err();
+    assert!(error.is_retryable());
+    assert!(matches!(&error, ManageError::Missing { stream } if stream == "LF_RAW"), "{error}");
+    assert!(fixture.bus.stream_state(StreamKind::Raw).await.is_err(), "it changes nothing");
+    fixture.bus.ensure_streams().await.unwrap();
+    fixture.bus.check_streams().await.unwrap();
+    let before = fixture.bus.stream_state(StreamKind::Ticks).await.unwrap();
+    let config = Config { ticks_size_max_bytes: Some(10_000_000), ..Config::default() };
+    fixture.participant_with(&config).await.check_streams().await.unwrap();
+    assert_eq!(fixture.bus.stream_state(StreamKind::Ticks).await.unwrap(), before);
+    let config = Config { shards: ShardCount::new(8).unwrap(), ..Config::default() };
+    let error = fixture.participant_with(&config).await.check_streams().await.unwrap_err();
+    assert!(matches!(error, ManageError::ShardCount { wanted: 8, .. }) && !error.is_retryable(), "{error}");
+}

@@ -5,12 +5,14 @@ use std::time::Duration;
 use bus::Bus;
 use domain::{EventKind, FeedState};
 use futures::{SinkExt as _, StreamExt as _};
+use ingestor::metrics::{BACK_PRESSURE, GIVEN_UP, TICKS};
 use testkit::eventually;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_tungstenite::accept_async;
 use tokio_tungstenite::tungstenite::Message;
 
+use crate::counts::Counts;
 use crate::support::{Exchange, Ingestor, PATIENCE, config, market};
 
 const RATE: simulator::Rate = simulator::Rate::PerSecond(100);
@@ -125,7 +127,9 @@ async fn among_other_roles_a_mute_feed_is_only_told() {
 }
 
 #[tokio::test]
-async fn a_stop_does_not_wait_for_a_bus_that_takes_nothing() {
+async fn a_stop_does_not_wait_for_a_bus_that_takes_nothing_and_counts_what_it_gives_up() {
+    let counts = Counts::default();
+    let _counting = metrics::set_default_local_recorder(&counts);
     let exchange = Exchange::start(market(&["BTC-USD"], simulator::Rate::PerSecond(2_000))).await;
     let narrow =
         bus::Config { raw_size_max_bytes: Some(10_000), raw_buffer_max_ticks: 16, ..bus::Config::default() };
@@ -134,9 +138,18 @@ async fn a_stop_does_not_wait_for_a_bus_that_takes_nothing() {
     let mut ingestor = Ingestor::start_on(quick, Bus::embedded(&narrow)).await;
     let full = || async { ingestor.bus.stream_state(bus::StreamKind::Raw).await.unwrap().size_bytes > 5_000 };
     eventually(PATIENCE, full).await;
+    // Nothing moves any more: one tick is in hand, and there is no place for it.
+    let stuck = || async {
+        let before = counts.of(TICKS);
+        tokio::time::sleep(Duration::from_millis(150)).await;
+        before == counts.of(TICKS)
+    };
+    eventually(PATIENCE, stuck).await;
     let asked = tokio::time::Instant::now();
     ingestor.stop().await;
     assert!(asked.elapsed() < Duration::from_secs(5), "{:?}", asked.elapsed());
+    assert_eq!(counts.of(GIVEN_UP), 1);
+    assert!(counts.of(BACK_PRESSURE) >= 1);
     exchange.stop().await;
 }
 
@@ -153,4 +166,16 @@ async fn what_no_attempt_can_mend_is_an_error_at_the_start() {
         ..config("wss://127.0.0.1:1", &["A-B"])
     };
     assert!(matches!(start(missing).await, ingestor::Error::Tls(_)));
+}
+
+#[tokio::test]
+async fn what_must_be_up_is_known_before_anything_runs() {
+    for feed_decides_readiness in [true, false] {
+        let ctx = runtime::RoleContext::new(runtime::Readiness::new(), runtime::Shutdown::new());
+        let config = ingestor::Config { feed_decides_readiness, ..config("ws://127.0.0.1:1", &["A-B"]) };
+        let _not_polled = ingestor::run(config, Bus::embedded(&bus::Config::default()), ctx.clone());
+        let waiting = ctx.readiness.report().waiting;
+        assert!(waiting.iter().any(|latch| latch.name == "bus"), "{waiting:?}");
+        assert_eq!(waiting.iter().any(|latch| latch.name == "feed"), feed_decides_readiness);
+    }
 }

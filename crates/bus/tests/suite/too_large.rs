@@ -1,0 +1,89 @@
+//! What is larger than the server takes.
+
+use async_nats::jetstream::stream;
+use bus::{Config, FollowFrom, StreamKind};
+use domain::{DayStats, Decimal, Quote, RejectReason, Tick, TickBatch};
+use tokio::time::timeout;
+
+use crate::fixture::{DEADLINE, Fixture, Substrate, batch, btc, delivered, fetch, raw_reader, session, tick};
+
+/// No tick of the test takes less.
+const TICK_BYTES_MIN: usize = 20;
+
+/// Somebody sets a limit on `LF_RAW` that nobody planned for.
+async fn limit_messages(fixture: &Fixture, size_bytes: i32) {
+    let foreign = fixture.foreign().await;
+    let raw = foreign.get_stream("LF_RAW").await.unwrap();
+    let limited = stream::Config { max_message_size: size_bytes, ..raw.cached_info().config.clone() };
+    foreign.update_stream(limited).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_batch_that_is_too_large_is_split() {
+    let fixture = Substrate::JetStream.start(Config::default()).await;
+    limit_messages(&fixture, 4096).await;
+    let publisher = fixture.bus.raw_publisher(session("host-1"));
+    for sequence in 1..=600 {
+        publisher.send(tick(&btc(), sequence)).await.unwrap();
+    }
+    timeout(DEADLINE, publisher.close()).await.unwrap();
+    let mut reader = raw_reader(&fixture.bus, &btc());
+    let mut seen = Vec::new();
+    while seen.len() < 600 {
+        for delivery in fetch(&mut reader, 1).await {
+            assert!(delivery.content.as_ref().unwrap().ticks.len() * TICK_BYTES_MIN < 4096);
+            seen.extend(delivered(&[delivery]));
+        }
+    }
+    assert_eq!(seen, (1..=600).collect::<Vec<_>>(), "nothing is lost, doubled or out of order");
+    assert_eq!(fixture.bus.stream_state(StreamKind::Rejects).await.unwrap().messages, 0);
+}
+
+#[tokio::test]
+async fn a_single_tick_that_is_too_large_is_filed_and_blocks_nothing() {
+    let fixture = Substrate::JetStream.start(Config::default()).await;
+    let huge = || Decimal::new(i64::MAX, 8);
+    let quote = || Quote { price: huge(), size: Some(huge()) };
+    let day = || DayStats {
+        open_24h: Some(huge()),
+        high_24h: Some(huge()),
+        low_24h: Some(huge()),
+        volume_24h: Some(huge()),
+        volume_30d: Some(huge()),
+    };
+    let large = |sequence| Tick {
+        best_bid: Some(quote()),
+        best_ask: Some(quote()),
+        day: Some(day()),
+        ..tick(&btc(), sequence)
+    };
+    let payload = |tick| proto::encode_batch(&TickBatch { ticks: vec![tick], ..batch(&btc(), []) }).len();
+    let (small_bytes, large_bytes) = (payload(tick(&btc(), 1)), payload(large(1)));
+    // The headers take 170 to 270 bytes, depending on the id and on whether there is a trace.
+    assert!(small_bytes + 270 < 400 && 400 < large_bytes + 170, "{small_bytes} {large_bytes}");
+    limit_messages(&fixture, 400).await;
+    let publisher = fixture.bus.raw_publisher(session("host-1"));
+    for sequence in 1..=40 {
+        let tick = if sequence % 10 == 7 { large(sequence) } else { tick(&btc(), sequence) };
+        publisher.send(tick).await.unwrap();
+    }
+    timeout(DEADLINE, publisher.close()).await.unwrap();
+    let too_large = [7, 17, 27, 37];
+    let wanted: Vec<u64> = (1..=40).filter(|sequence| !too_large.contains(sequence)).collect();
+    let mut reader = raw_reader(&fixture.bus, &btc());
+    let mut seen = Vec::new();
+    while seen.len() < wanted.len() {
+        seen.extend(delivered(&fetch(&mut reader, 1).await));
+    }
+    assert_eq!(seen, wanted);
+    let mut rejects = fixture.bus.follow_rejects(FollowFrom::AfterSequence(0));
+    let mut identities = std::collections::BTreeSet::new();
+    for sequence in too_large {
+        let reject = rejects.next().await.unwrap().content;
+        assert_eq!(reject.reason, RejectReason::Unstorable);
+        assert!(reject.detail.contains("bytes"), "{}", reject.detail);
+        assert_eq!(reject.tick.unwrap(), large(sequence));
+        identities.insert(reject.identity);
+    }
+    assert_eq!(identities.len(), 4);
+}
