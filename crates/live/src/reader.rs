@@ -59,7 +59,10 @@ impl Default for Policy {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum AddError {
     /// What lies at the wanted start has left memory.
-    #[error("{instrument} from {from} is no longer in memory, which reaches back to {oldest:?}")]
+    #[error(
+        "{instrument} from {from} is no longer in memory, which reaches back to {}",
+        oldest.map_or_else(|| "nothing".to_owned(), |oldest| oldest.sequence.to_string())
+    )]
     TooOld {
         /// The product.
         instrument: Instrument,

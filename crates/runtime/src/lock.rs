@@ -30,7 +30,7 @@ impl Config {
 #[derive(Debug, thiserror::Error)]
 pub enum LockError {
     /// Another process uses it.
-    #[error("the data directory {} is in use by {holder}; use another one (data.dir)", dir.display())]
+    #[error("the data directory {} is in use by {holder}; use another one (data.dir, --data-dir)", dir.display())]
     Held {
         /// The data directory.
         dir: PathBuf,

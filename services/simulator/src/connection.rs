@@ -9,7 +9,7 @@ use runtime::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
@@ -124,7 +124,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
                     let client = self.client;
                     tokio::select! {
                         () = client.too_slow.cancelled() => return Farewell::TooSlow,
-                        () = shutdown.requested() => return Farewell::Shutdown,
+                        () = long_after(shutdown) => return Farewell::Shutdown,
                         written = self.write(first) => if !written { return Farewell::ClientLeft },
                     }
                 }
@@ -151,6 +151,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         self.socket.flush().await.is_ok()
     }
 
+    async fn write_queued(&mut self) {
+        while let Ok(next) = self.queued.try_recv() {
+            if !self.write(next).await {
+                return;
+            }
+        }
+    }
+
     fn hear(&self, message: &Message) {
         match message {
             Message::Text(text) => self.clients.request(self.client, &Request::parse(text)),
@@ -167,8 +175,18 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
             Farewell::NotSubscribed => CloseCode::Policy,
             Farewell::Shutdown => CloseCode::Away,
         };
+        if matches!(farewell, Farewell::Shutdown) {
+            // What was queued counts as sent in the ground truth.
+            let _ = timeout(CLOSE_TIMEOUT, self.write_queued()).await;
+        }
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(farewell.as_str()) };
         // Whether or not the goodbye arrives, the connection ends here.
         let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
     }
+}
+
+/// Ends some time after the shutdown was requested: until then a write in progress may go on.
+async fn long_after(shutdown: &Shutdown) {
+    shutdown.requested().await;
+    sleep(CLOSE_TIMEOUT).await;
 }

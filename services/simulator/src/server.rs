@@ -24,7 +24,7 @@ use crate::truth::Truth;
 use crate::{Error, RecordingError, connection, recording};
 
 /// How long the goodbyes to all clients may take.
-const DRAIN_DEADLINE: Duration = Duration::from_secs(2);
+const DRAIN_DEADLINE: Duration = Duration::from_secs(3);
 /// A pause after the system refused a connection, e.g. for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -49,16 +49,28 @@ pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Res
     let tls = acceptor(&config)?;
     let clients = Arc::new(Clients::new(offer.clone(), config.queue_messages_max, config.queue_bytes_max));
     let mut parts = JoinSet::new();
-    parts.spawn(accept(listener, tls, Arc::clone(&clients), config.clone(), ctx.shutdown.clone()));
+    // Connections end after the market has stopped, so that everything that it sent can be written.
+    let closing = Shutdown::new();
+    let accepting =
+        accept(listener, tls, Arc::clone(&clients), config.clone(), ctx.shutdown.clone(), closing.clone());
+    parts.spawn(accepting);
     let shutdown = ctx.shutdown.clone();
     match config.source {
         Source::Replay(replay) => {
             let feed = Replay::new(Arc::clone(&clients), offer.products, truth, config.stall_timeout);
-            parts.spawn(async move { feed.run(replay.path, replay.speed, &shutdown).await });
+            parts.spawn(async move {
+                feed.run(replay.path, replay.speed, &shutdown).await;
+                shutdown.requested().await;
+                closing.request();
+            });
         }
         Source::Generate(generate) => {
             let feed = Generator::new(&generate, Arc::clone(&clients), truth, config.stall_timeout);
-            parts.spawn(async move { feed.run(&shutdown).await });
+            parts.spawn(async move {
+                feed.run(&shutdown).await;
+                shutdown.requested().await;
+                closing.request();
+            });
         }
     }
     latch.set_ready();
@@ -103,6 +115,7 @@ async fn accept(
     clients: Arc<Clients>,
     config: Config,
     shutdown: Shutdown,
+    closing: Shutdown,
 ) {
     let mut connections = JoinSet::new();
     while let Some(accepted) = shutdown.run_until(listener.accept()).await {
@@ -120,13 +133,7 @@ async fn accept(
             continue;
         }
         let (tls, clients) = (tls.clone(), Arc::clone(&clients));
-        connections.spawn(connection::serve(
-            stream,
-            tls,
-            clients,
-            config.subscribe_timeout,
-            shutdown.clone(),
-        ));
+        connections.spawn(connection::serve(stream, tls, clients, config.subscribe_timeout, closing.clone()));
     }
     drop(listener);
     drain_step("clients of the simulator", DRAIN_DEADLINE, connections.join_all()).await;

@@ -36,8 +36,11 @@ impl FromStr for LogFormat {
     }
 }
 
+/// Libraries that tell at `info` what is of interest to their own developers; naming one of them in the filter wins.
+const QUIET_LIBRARIES: &str = "sea_orm_migration=warn,opentelemetry=warn,opentelemetry_sdk=warn,sqlx=warn";
+
 pub(super) fn filter(directives: &str) -> Result<EnvFilter, ParseError> {
-    EnvFilter::builder().parse(directives)
+    EnvFilter::builder().parse(format!("{QUIET_LIBRARIES},{directives}"))
 }
 
 /// Writes the lines that `filter` lets through to standard error.

@@ -35,6 +35,8 @@ impl Observer {
                 self.was_lost.store(true, Ordering::Relaxed);
                 tracing::warn!("connection to the broker lost");
             }
+            // Attempts to connect again that fail: one line said that the connection is lost, and one will say that it is back.
+            async_nats::Event::ClientError(error) => tracing::debug!(%error, "broker connection"),
             event => tracing::warn!(%event, "broker connection"),
         }
     }
