@@ -22,7 +22,7 @@ async fn every_problem_is_told_at_once() {
     std::fs::write(
         &file,
         "[bus]\nshards = 0\n[feed]\nsource = \"telepathy\"\nproduts = []\n[gateway]\nlisten = \"everywhere\"\n\
-         [snapshotter]\nkeep = \"5s\"\n[no_such_section]\nx = 1\n",
+         [snapshotter]\nkeep = \"5s\"\n[store]\npartition_width = \"90s\"\n[no_such_section]\nx = 1\n",
     )
     .unwrap();
     let mut process = ledgerflux()
@@ -40,6 +40,7 @@ async fn every_problem_is_told_at_once() {
         "gateway.listen",
         "everywhere",
         "snapshotter.keep",
+        "store.partition_width",
         "no_such_section",
         "LEDGERFLUX_NORMALIZER__FETCH_WAIT",
         "bad.toml",

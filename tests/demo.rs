@@ -158,7 +158,9 @@ async fn prices_and_history(address: &str) {
     assert!(candle.trade_count > 0 && candle.close.is_some(), "{candle:?}");
 
     let products = client.list_products(ListProductsRequest::default()).await.unwrap().into_inner().products;
-    assert!(products.iter().any(|known| known.product == product), "{products:?}");
+    let known = products.iter().find(|known| known.product == product).unwrap();
+    assert_eq!(known.configured, Some(true), "the ingestor runs in this process");
+    assert!(known.first_event_time.is_some(), "{known:?}");
     // Roles speak once a second.
     eventually(SOON, || async {
         let mut client = client.clone();

@@ -10,7 +10,9 @@ mod m0002_tick_history;
 mod m0003_bars;
 mod m0004_state;
 mod m0005_gaps;
+mod m0006_partitions;
 mod migrate;
+mod roles;
 
 use sea_orm_migration::prelude::{MigrationTrait, MigratorTrait, async_trait};
 
@@ -29,6 +31,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0003_bars::Migration),
             Box::new(m0004_state::Migration),
             Box::new(m0005_gaps::Migration),
+            Box::new(m0006_partitions::Migration),
         ]
     }
 }

@@ -8,14 +8,19 @@ use crate::columns::Dialect;
 pub(crate) struct Migration;
 
 /// What makes a tick the same one when it is delivered again (nothing of it comes from the writer's clock), and what the
-/// queries need: ticks with a trade are read by time through their key and by sequence through `_sequence`; ticks without
-/// one by sequence through their key and by time through `_quote_time`. `_trade_id` finds a trade whatever its time, which
-/// backfills need.
+/// queries need. All are partial, so a trade costs three entries and any other tick two. Beside each: bytes a row, and how
+/// much of the time of a bare insert it takes (`make bench-store`, medians; the rows themselves take 181 and 157 bytes).
 const INDEXES: [&str; 5] = [
+    // The key of a trade, and trades by time: every page of history by time. 104 bytes, 33 % of the time.
     "CREATE UNIQUE INDEX tick_history_trade_key ON tick_history (venue, product, ts_event, trade_id) WHERE trade_id IS NOT NULL",
+    // The key of a tick without a trade_id, and those ticks by sequence. 119 bytes, 35 % of the time.
     "CREATE UNIQUE INDEX tick_history_quote_key ON tick_history (venue, product, run, sequence, ts_event) WHERE trade_id IS NULL",
+    // Trades by sequence: pages of a sequence range, and resuming a stream from a token. 104 bytes, 22 % of the time.
     "CREATE INDEX tick_history_sequence ON tick_history (venue, product, run, sequence) WHERE trade_id IS NOT NULL",
+    // Ticks without a trade_id by time: the other half of every page by time. 104 bytes, 20 % of the time.
     "CREATE INDEX tick_history_quote_time ON tick_history (venue, product, ts_event, sequence) WHERE trade_id IS NULL",
+    // Whether a backfilled trade is stored, whatever its time. By the number alone, which grows: new entries lie side by
+    // side. 22 bytes, 4 % of the time.
     "CREATE INDEX tick_history_trade_id ON tick_history (trade_id) WHERE trade_id IS NOT NULL",
 ];
 

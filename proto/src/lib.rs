@@ -37,7 +37,7 @@ pub use payload::{
 pub use price::{latest_price, latest_price_unknown};
 pub use range::{InvalidRange, time_range};
 pub use reject::InvalidReject;
-pub use snapshot::InvalidSnapshot;
+pub use snapshot::{InvalidSnapshot, past_snapshot};
 pub use status::InvalidStatus;
 pub use tick::InvalidTick;
 pub use time::{InvalidTimestamp, TimeFault, duration, required_time, time, timestamp};

@@ -1,6 +1,6 @@
 //! Snapshots.
 
-use domain::{MarketState, Position, Snapshot, UnixNanos};
+use domain::{Instrument, MarketState, Position, Snapshot, UnixNanos};
 use prost_types::Timestamp;
 use thiserror::Error;
 
@@ -48,6 +48,24 @@ impl From<&MarketState> for v1::MarketState {
             day_stats,
             day_stats_time,
         }
+    }
+}
+
+/// What was known of `instrument` at `time`; `position` is where the newest live tick by then stands, if there is one.
+pub fn past_snapshot(
+    instrument: &Instrument,
+    state: &MarketState,
+    position: Option<Position>,
+    time: UnixNanos,
+) -> v1::Snapshot {
+    let (venue, product) = instrument::encode(instrument);
+    v1::Snapshot {
+        venue,
+        product,
+        run: position.map_or(0, |position| position.run),
+        sequence: position.map(|position| position.sequence),
+        snapshot_time: Some(timestamp(time)),
+        state: Some(state.into()),
     }
 }
 

@@ -135,6 +135,13 @@ impl LiveState {
         self.markets.get(at).map(|market| Arc::clone(&market.snapshot))
     }
 
+    /// The newest tick of a product, which its state includes; `None` when it is not in memory, e.g. because the state is
+    /// that of a stored snapshot.
+    pub fn newest_tick(&self, instrument: &Instrument) -> Option<&Arc<LiveTick>> {
+        let ring = &self.market(self.find(instrument)?)?.ring;
+        ring.get(ring.end().checked_sub(1)?)
+    }
+
     /// The newest state of every product, in the order in which they appeared.
     pub fn snapshots(&self) -> impl Iterator<Item = &Arc<Snapshot>> {
         self.markets.iter().map(|market| &market.snapshot)

@@ -15,6 +15,9 @@ pub struct Config {
     pub acquire_timeout: Duration,
     /// How long one statement may take; PostgreSQL cancels it then.
     pub statement_timeout: Duration,
+    /// How much event time one partition of `tick_history` holds on PostgreSQL: whole minutes, up to a year. Fixed with the
+    /// first partition of a database. Retention drops whole partitions, so up to so much more is kept than is asked for.
+    pub partition_width: Duration,
     /// What the sessions are called in `pg_stat_activity`.
     pub application_name: String,
 }
@@ -30,6 +33,8 @@ impl Default for Config {
             acquire_timeout: Duration::from_secs(5),
             // A page of history takes milliseconds. What takes longer than this holds locks and is better repeated.
             statement_timeout: Duration::from_secs(30),
+            // A year of history has 365: planning stays quick. Who keeps an hour takes a few minutes.
+            partition_width: Duration::from_secs(86_400),
             application_name: "ledgerflux".into(),
         }
     }
@@ -60,6 +65,7 @@ impl fmt::Debug for Config {
             .field("connect_timeout", &self.connect_timeout)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("partition_width", &self.partition_width)
             .field("application_name", &self.application_name)
             .finish()
     }

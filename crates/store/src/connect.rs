@@ -2,7 +2,9 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use sea_orm::{ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, Statement};
+use sea_orm::{
+    ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, Statement,
+};
 use sqlx::{
     Connection,
     postgres::PgConnection,
@@ -16,7 +18,8 @@ use crate::{
 };
 
 /// What [`Store::connect`] wants to find applied.
-const MIGRATIONS: [&str; 5] = ["m0001_meta", "m0002_tick_history", "m0003_bars", "m0004_state", "m0005_gaps"];
+const MIGRATIONS: [&str; 6] =
+    ["m0001_meta", "m0002_tick_history", "m0003_bars", "m0004_state", "m0005_gaps", "m0006_partitions"];
 /// How long the test of a connection before its use may take: one whose other end vanished never answers.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long SQLite waits for another process to end its transaction.
@@ -45,6 +48,7 @@ impl Store {
         let url = config.driver_url();
         let (reader, writer) = match url.split_once(':').unwrap_or((url.as_str(), "")) {
             ("postgres", _) => {
+                probe(config, &url).await?;
                 let pool = postgres(config, url).await?;
                 (pool.clone(), pool)
             }
@@ -63,9 +67,15 @@ impl Store {
             }
         };
         let operation_timeout = config.operation_timeout();
-        let inner = Inner { reader, writer, partitions: Partitions::default(), operation_timeout };
+        let inner = Inner {
+            reader,
+            writer,
+            partitions: Partitions::of_width(config.partition_width),
+            operation_timeout,
+        };
         let store = Self { inner: Arc::new(inner) };
         store.within("read the applied migrations", store.check_migrations()).await?;
+        store.check_width().await?;
         Ok(store)
     }
 
@@ -135,6 +145,17 @@ fn options(config: &Config, url: String) -> ConnectOptions {
         // By default each statement is logged at info level.
         .sqlx_logging(false);
     options
+}
+
+/// One connection outside the pool: the pool tries again until its time is over and then says only that it is; this one
+/// says why.
+async fn probe(config: &Config, url: &str) -> Result<(), StoreError> {
+    let refused = |error| StoreError::Connect(DbErr::Conn(RuntimeErr::SqlxError(Arc::new(error))));
+    match tokio::time::timeout(config.connect_timeout, PgConnection::connect(url)).await {
+        Ok(Ok(connection)) => connection.close().await.map_err(refused),
+        Ok(Err(error)) => Err(refused(error)),
+        Err(_) => Err(refused(sqlx::Error::PoolTimedOut)),
+    }
 }
 
 async fn postgres(config: &Config, url: String) -> Result<DatabaseConnection, StoreError> {

@@ -24,6 +24,14 @@ pub enum StoreError {
         /// The first step that has not been applied.
         missing: &'static str,
     },
+    /// The partitions of this database have another width; it cannot be changed.
+    #[error("the partitions of this database are {stored:?} wide, not {configured:?} as configured")]
+    PartitionWidth {
+        /// What the database was made with.
+        stored: Duration,
+        /// What the configuration says.
+        configured: Duration,
+    },
     /// A statement did not succeed.
     #[error("the database did not {operation}")]
     Query {
@@ -88,6 +96,7 @@ impl StoreError {
             Self::TimedOut { .. } => true,
             Self::UnsupportedUrl { .. }
             | Self::NotMigrated { .. }
+            | Self::PartitionWidth { .. }
             | Self::Corrupt { .. }
             | Self::NotStorable(_) => false,
         }

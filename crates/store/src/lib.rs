@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 #![deny(clippy::float_arithmetic)]
 
+mod abandoned;
+mod as_of;
 mod candles;
 mod config;
 mod connect;
@@ -13,8 +15,10 @@ pub mod entity;
 mod error;
 mod gaps;
 mod latest;
+mod measure;
 mod meta;
 pub mod metrics;
+mod newest_candles;
 mod partitions;
 mod retention;
 mod row;
@@ -23,12 +27,14 @@ mod state;
 mod ticks;
 mod write;
 
+pub use as_of::AsOf;
 pub use candles::CandleQuery;
 pub use config::Config;
 pub use connect::Store;
 pub use error::{NotStorable, StoreError};
 pub use gaps::GapQuery;
 pub use latest::LatestPrice;
+pub use measure::Measures;
 pub use retention::RetentionReport;
 pub use ticks::{HistoryKey, Order, TICKS_LIMIT_MAX, TickQuery, TickRange};
 pub use write::{TickRow, WriteBatch, Written};

@@ -1,5 +1,7 @@
 //! What is true of the history as a whole: which one it is, and how far back it goes.
 
+use std::time::Duration;
+
 use domain::UnixNanos;
 use sea_orm::{
     ConnectionTrait, DatabaseTransaction, EntityTrait, QuerySelect, Statement, sea_query::LockType,
@@ -30,6 +32,35 @@ impl Store {
             parse(row)
         })
         .await
+    }
+
+    /// Refuses a database whose partitions have another width than configured.
+    pub(crate) async fn check_width(&self) -> Result<(), StoreError> {
+        if !self.is_postgres() {
+            return Ok(());
+        }
+        self.within("read the width of partitions", async {
+            let row = meta::Entity::find_by_id(meta::PARTITION_WIDTH)
+                .one(&self.inner.reader)
+                .await
+                .map_err(during("read the width of partitions"))?;
+            let Some(text) = row.and_then(|row| row.value) else { return Ok(()) };
+            let seconds = text.parse().map_err(|_| StoreError::corrupt("meta", "value", &text))?;
+            let (stored, configured) = (Duration::from_secs(seconds), self.inner.partitions.width());
+            if stored == configured { Ok(()) } else { Err(StoreError::PartitionWidth { stored, configured }) }
+        })
+        .await
+    }
+
+    /// Fixes the width of partitions, unless another process was quicker, whose width then holds.
+    pub(crate) async fn keep_width(&self) -> Result<(), StoreError> {
+        let insert = Statement::from_sql_and_values(
+            self.inner.writer.get_database_backend(),
+            "INSERT INTO meta (key, value) VALUES ($1, $2) ON CONFLICT DO NOTHING",
+            [meta::PARTITION_WIDTH.into(), self.inner.partitions.width().as_secs().to_string().into()],
+        );
+        self.inner.writer.execute_raw(insert).await.map_err(during("write the width of partitions"))?;
+        self.check_width().await
     }
 
     /// Moves the horizon forward to `horizon`; never back.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use metrics::{Unit, counter, describe_counter, describe_histogram, histogram};
+use metrics::{Unit, counter, describe_counter, describe_gauge, describe_histogram, histogram};
 
 /// Batches that were committed.
 pub const BATCHES: &str = "ledgerflux_store_batches_total";
@@ -18,14 +18,18 @@ pub const WRITE_DURATION: &str = "ledgerflux_store_write_duration_seconds";
 pub const WRITE_FAILURES: &str = "ledgerflux_store_write_failures_total";
 /// Trades that a bar could not take because a sum would exceed 28 digits.
 pub const BAR_OVERFLOWS: &str = "ledgerflux_store_bar_overflows_total";
-/// Daily partitions that were made.
+/// Partitions that were made.
 pub const PARTITIONS_CREATED: &str = "ledgerflux_store_partitions_created_total";
-/// Days whose ticks went to the default partition.
+/// Partitions that were not made, so that their ticks went to the default one.
 pub const PARTITIONS_SKIPPED: &str = "ledgerflux_store_partitions_skipped_total";
-/// Daily partitions that retention dropped.
+/// Partitions that retention dropped.
 pub const PARTITIONS_DROPPED: &str = "ledgerflux_store_retention_partitions_dropped_total";
 /// Rows that retention deleted.
 pub const ROWS_DROPPED: &str = "ledgerflux_store_retention_rows_dropped_total";
+/// Ticks in the default partition, up to 100,000; there should be none.
+pub const DEFAULT_PARTITION_ROWS: &str = "ledgerflux_store_default_partition_rows";
+/// What history takes on disk, in bytes.
+pub const SIZE: &str = "ledgerflux_store_size_bytes";
 
 /// Tells the recorder unit and help of each metric.
 pub fn describe() {
@@ -44,10 +48,20 @@ pub fn describe() {
         Unit::Count,
         "Trades left out of a bar whose sums would exceed 28 digits"
     );
-    describe_counter!(PARTITIONS_CREATED, Unit::Count, "Daily partitions of tick_history that were made");
-    describe_counter!(PARTITIONS_SKIPPED, Unit::Count, "Days whose ticks went to the default partition");
-    describe_counter!(PARTITIONS_DROPPED, Unit::Count, "Daily partitions that retention dropped");
+    describe_counter!(PARTITIONS_CREATED, Unit::Count, "Partitions of tick_history that were made");
+    describe_counter!(
+        PARTITIONS_SKIPPED,
+        Unit::Count,
+        "Partitions that were not made: their ticks went to the default one"
+    );
+    describe_counter!(PARTITIONS_DROPPED, Unit::Count, "Partitions that retention dropped");
     describe_counter!(ROWS_DROPPED, Unit::Count, "Rows that retention deleted");
+    describe_gauge!(
+        DEFAULT_PARTITION_ROWS,
+        Unit::Count,
+        "Ticks in the default partition, which should be none; counted up to 100,000"
+    );
+    describe_gauge!(SIZE, Unit::Bytes, "What history takes on disk, with its indexes");
 }
 
 pub(crate) fn written(inserted: usize, duplicates: usize, too_old: usize, took: Duration) {

@@ -1,17 +1,17 @@
-//! The daily partitions of `tick_history` on PostgreSQL.
+//! The partitions of `tick_history` on PostgreSQL, each of the configured width of event time.
 //!
-//! Each is a table of its own that is made first and attached then: attaching lets everyone go on reading and writing the
-//! other days, which `CREATE TABLE … PARTITION OF` does not.
+//! Making and dropping them is left to two functions in the database, which run with the rights of its owner: a writer
+//! needs no more than the right to call them.
 
 use std::{
     collections::{BTreeSet, HashSet},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
-use domain::UnixNanos;
+use domain::{MINUTE, UnixNanos};
 use metrics::counter;
 use sea_orm::{ConnectionTrait, DatabaseConnection, DbBackend, DbErr, Statement, TransactionTrait};
-use time::{Date, Duration, Month, OffsetDateTime};
 
 use crate::{
     Store, StoreError,
@@ -19,160 +19,167 @@ use crate::{
     metrics as names,
 };
 
-/// The most partitions that are made for one batch. Further days go to the default partition.
+mod names_of;
+
+use names_of::{name_of, start_of};
+
+/// The most partitions that are made for one batch. Further ticks go to the default partition.
 const PARTITIONS_MAX: usize = 100;
 /// The number of the advisory lock: "ledgerfp" in ASCII.
 const PARTITION_LOCK: i64 = 0x6c65_6467_6572_6670;
-const NANOS_PER_DAY: i64 = 86_400_000_000_000;
-const PREFIX: &str = "tick_history_";
 
-/// The days, counted from 1970, that need no partition to be made.
-#[derive(Debug, Default)]
+/// Which partitions there are to be, and which of them need not be made. A partition is known by its number: its start
+/// divided by the width.
+#[derive(Debug)]
 pub(crate) struct Partitions {
+    width: Duration,
     settled: Mutex<HashSet<i64>>,
 }
 
 impl Partitions {
-    fn missing(&self, days: &BTreeSet<i64>) -> Vec<i64> {
+    /// A width in whole minutes, so that no minute's bar is cut by the horizon.
+    pub(crate) fn of_width(width: Duration) -> Self {
+        let minutes = width.as_secs().div_euclid(MINUTE.as_secs()).clamp(1, 366 * 1440);
+        Self { width: Duration::from_secs(minutes * MINUTE.as_secs()), settled: Mutex::default() }
+    }
+
+    pub(crate) fn width(&self) -> Duration {
+        self.width
+    }
+
+    fn width_ns(&self) -> i64 {
+        i64::try_from(self.width.as_nanos()).unwrap_or(i64::MAX)
+    }
+
+    /// The number of the partition that `time` falls into.
+    pub(crate) fn number_of(&self, time: UnixNanos) -> i64 {
+        time.nanos().div_euclid(self.width_ns())
+    }
+
+    /// The start and the end; `None` for the two that the range of time cuts.
+    fn bounds(&self, number: i64) -> Option<(i64, i64)> {
+        let from = number.checked_mul(self.width_ns())?;
+        Some((from, from.checked_add(self.width_ns())?))
+    }
+
+    fn missing(&self, wanted: &BTreeSet<i64>) -> Vec<i64> {
         let settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        days.iter().copied().filter(|day| !settled.contains(day)).collect()
+        wanted.iter().copied().filter(|number| !settled.contains(number)).collect()
     }
 
-    fn settle(&self, days: impl IntoIterator<Item = i64>) {
-        self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(days);
+    fn settle(&self, numbers: impl IntoIterator<Item = i64>) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).extend(numbers);
     }
 
-    /// Retention has dropped these.
-    pub(crate) fn forget(&self, days: &[i64]) {
-        let mut settled = self.settled.lock().unwrap_or_else(PoisonError::into_inner);
-        days.iter().for_each(|day| _ = settled.remove(day));
+    /// Retention has dropped this one.
+    pub(crate) fn forget(&self, number: i64) {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+    }
+
+    /// The partitions that exist: number and name, oldest first.
+    pub(crate) async fn existing(&self, db: &DatabaseConnection) -> Result<Vec<(i64, String)>, DbErr> {
+        let select = Statement::from_string(
+            DbBackend::Postgres,
+            "SELECT c.relname::text AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
+             WHERE i.inhparent = 'tick_history'::regclass ORDER BY c.relname",
+        );
+        let mut partitions = Vec::new();
+        for row in db.query_all_raw(select).await? {
+            let name: String = row.try_get("", "name")?;
+            partitions.extend(start_of(&name).map(|start| (self.number_of(start), name)));
+        }
+        Ok(partitions)
     }
 }
 
 impl Store {
-    /// Sees to it that the days of `event_times` have their partitions. Days before the horizon get none.
+    /// Sees to it that `event_times` have their partitions. What lies before the horizon gets none.
     pub(crate) async fn make_partitions(
         &self,
         event_times: impl Iterator<Item = UnixNanos>,
     ) -> Result<(), StoreError> {
         let partitions = &self.inner.partitions;
-        let days: BTreeSet<i64> = event_times.map(day_of).collect();
-        if partitions.missing(&days).is_empty() {
+        let mut wanted = BTreeSet::new();
+        let mut last = None;
+        for number in event_times.map(|time| partitions.number_of(time)) {
+            // Nearly all ticks of a batch fall into the partition of the tick before.
+            if last.replace(number) != Some(number) {
+                wanted.insert(number);
+            }
+        }
+        if partitions.missing(&wanted).is_empty() {
             return Ok(());
         }
         let writer = &self.inner.writer;
-        let existing = existing(writer).await.map_err(during("list the partitions"))?;
-        partitions.settle(existing.iter().map(|(day, _)| *day));
-        let oldest = self.horizon().await?.map_or(i64::MIN, day_of);
-        let missing: Vec<i64> = partitions.missing(&days).into_iter().filter(|day| *day >= oldest).collect();
-        for (made, day) in missing.into_iter().enumerate() {
+        self.keep_width().await?;
+        let existing = partitions.existing(writer).await.map_err(during("list the partitions"))?;
+        partitions.settle(existing.iter().map(|(number, _)| *number));
+        let oldest = self.horizon().await?.map_or(i64::MIN, |horizon| partitions.number_of(horizon));
+        let missing: Vec<i64> =
+            partitions.missing(&wanted).into_iter().filter(|number| *number >= oldest).collect();
+        for (made, number) in missing.into_iter().enumerate() {
             if made >= PARTITIONS_MAX {
                 counter!(names::PARTITIONS_SKIPPED).increment(1);
                 continue;
             }
-            make(writer, day).await?;
-            partitions.settle([day]);
+            make(writer, partitions, number).await?;
+            partitions.settle([number]);
         }
         Ok(())
     }
 }
 
-/// Makes the partition of `day`, unless another process was quicker.
-async fn make(writer: &DatabaseConnection, day: i64) -> Result<(), StoreError> {
-    let Some((name, from, until)) = bounds(day) else {
+/// Makes a partition, unless another process was quicker.
+async fn make(writer: &DatabaseConnection, partitions: &Partitions, number: i64) -> Result<(), StoreError> {
+    let Some((from, until)) = partitions.bounds(number) else {
         counter!(names::PARTITIONS_SKIPPED).increment(1);
         return Ok(());
     };
+    let name = name_of(UnixNanos::new(from), partitions.width());
     let result = async {
         let transaction = writer.begin().await?;
         // Attaching waits for whoever reads the default partition, and whoever comes later waits behind it.
         transaction.execute_unprepared("SET LOCAL lock_timeout = '5s'").await?;
         transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({PARTITION_LOCK})")).await?;
-        let found = Statement::from_string(
+        let make = Statement::from_sql_and_values(
             DbBackend::Postgres,
-            format!("SELECT 1 WHERE to_regclass('{name}') IS NOT NULL"),
+            "SELECT ledgerflux_make_partition($1, $2, $3)",
+            [name.as_str().into(), from.into(), until.into()],
         );
-        if transaction.query_one_raw(found).await?.is_some() {
-            return Ok(false);
-        }
-        let create = format!(
-            "CREATE TABLE {name} (LIKE tick_history INCLUDING ALL); \
-             ALTER TABLE tick_history ATTACH PARTITION {name} FOR VALUES FROM ({from}) TO ({until})"
-        );
-        transaction.execute_unprepared(&create).await?;
+        let is_new = match transaction.query_one_raw(make).await? {
+            Some(row) => row.try_get_by_index(0)?,
+            None => false,
+        };
         transaction.commit().await?;
-        Ok::<bool, DbErr>(true)
+        Ok::<bool, DbErr>(is_new)
     };
     match result.await {
         Ok(true) => counter!(names::PARTITIONS_CREATED).increment(1),
         Ok(false) => {}
-        // The default partition holds rows of this day already: it goes on taking them.
+        // The default partition holds rows of this time already: it goes on taking them.
         Err(error) if code(&error).as_deref() == Some("23514") => {
             counter!(names::PARTITIONS_SKIPPED).increment(1);
-            tracing::warn!(partition = name, "the default partition of tick_history holds rows of this day");
+            tracing::warn!(partition = name, "the default partition of tick_history holds rows of this time");
         }
         Err(error) => return Err(during("make a partition")(error)),
     }
     Ok(())
 }
 
-/// The daily partitions that exist: the day, counted from 1970, and the name.
-pub(crate) async fn existing(db: &DatabaseConnection) -> Result<Vec<(i64, String)>, DbErr> {
-    let select = Statement::from_string(
+/// Drops a partition whose end is not after the horizon; `false` when somebody else has done it.
+pub(crate) async fn drop_partition(writer: &DatabaseConnection, name: &str) -> Result<bool, DbErr> {
+    let transaction = writer.begin().await?;
+    // Dropping needs the whole table for a moment. While it waits, everyone else waits behind it: not for long.
+    transaction.execute_unprepared("SET LOCAL lock_timeout = '2s'").await?;
+    let drop = Statement::from_sql_and_values(
         DbBackend::Postgres,
-        "SELECT c.relname::text AS name FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid \
-         WHERE i.inhparent = 'tick_history'::regclass ORDER BY c.relname",
+        "SELECT ledgerflux_drop_partition($1)",
+        [name.into()],
     );
-    let mut partitions = Vec::new();
-    for row in db.query_all_raw(select).await? {
-        let name: String = row.try_get("", "name")?;
-        partitions.extend(day_of_name(&name).map(|day| (day, name)));
-    }
-    Ok(partitions)
-}
-
-pub(crate) fn day_of(time: UnixNanos) -> i64 {
-    time.nanos().div_euclid(NANOS_PER_DAY)
-}
-
-/// The name of a day's partition and its bounds in nanoseconds; `None` for the two days that the range of time cuts.
-fn bounds(day: i64) -> Option<(String, i64, i64)> {
-    let from = day.checked_mul(NANOS_PER_DAY)?;
-    let until = from.checked_add(NANOS_PER_DAY)?;
-    let date = (OffsetDateTime::UNIX_EPOCH + Duration::days(day)).date();
-    let name = format!("{PREFIX}{:04}{:02}{:02}", date.year(), u8::from(date.month()), date.day());
-    Some((name, from, until))
-}
-
-fn day_of_name(name: &str) -> Option<i64> {
-    let digits = name.strip_prefix(PREFIX).filter(|digits| digits.len() == 8)?;
-    let number = |range: std::ops::Range<usize>| digits.get(range)?.parse::<u16>().ok();
-    let month = Month::try_from(u8::try_from(number(4..6)?).ok()?).ok()?;
-    let date =
-        Date::from_calendar_date(i32::from(number(0..4)?), month, u8::try_from(number(6..8)?).ok()?).ok()?;
-    Some((date - OffsetDateTime::UNIX_EPOCH.date()).whole_days())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_and_days_belong_together() {
-        for (day, name) in
-            [(0, "tick_history_19700101"), (18_734, "tick_history_20210417"), (-1, "tick_history_19691231")]
-        {
-            let (made, from, until) = bounds(day).unwrap();
-            assert_eq!((made.as_str(), day_of_name(&made)), (name, Some(day)));
-            assert_eq!((day_of(UnixNanos::new(from)), day_of(UnixNanos::new(until - 1))), (day, day));
-            assert_eq!(day_of(UnixNanos::new(until)), day + 1);
-        }
-        assert_eq!(bounds(day_of(UnixNanos::MIN)), None);
-        assert_eq!(bounds(day_of(UnixNanos::MAX)), None);
-        for name in
-            ["tick_history_default", "tick_history_2021041", "tick_history_20211341", "other_20210417"]
-        {
-            assert_eq!(day_of_name(name), None, "{name}");
-        }
-    }
+    let dropped = match transaction.query_one_raw(drop).await? {
+        Some(row) => row.try_get_by_index(0)?,
+        None => false,
+    };
+    transaction.commit().await?;
+    Ok(dropped)
 }

@@ -4,19 +4,15 @@ use std::time::Duration;
 
 use domain::{MINUTE, UnixNanos};
 use metrics::counter;
-use sea_orm::{
-    ColumnTrait, ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, TransactionTrait,
-};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::{
     Store, StoreError,
     entity::tick_history::{Column, Entity},
     error::during,
-    metrics as names,
-    partitions::{day_of, existing},
+    metrics as names, partitions,
 };
 
-const DAY: Duration = Duration::from_secs(86_400);
 /// How many rows SQLite deletes in one step: writers wait no longer than that takes.
 const STEP_ROWS_MAX: u64 = 2000;
 
@@ -25,20 +21,20 @@ const STEP_ROWS_MAX: u64 = 2000;
 pub struct RetentionReport {
     /// Ticks before this time are gone and will be refused; `None` while none ever were.
     pub horizon: Option<UnixNanos>,
-    /// How many daily partitions were dropped (PostgreSQL).
+    /// How many partitions were dropped (PostgreSQL).
     pub partitions_dropped: u64,
     /// How many rows were deleted (SQLite).
     pub rows_deleted: u64,
 }
 
 impl Store {
-    /// Drops ticks whose event time is more than `keep` before `now`, in whole days of UTC on PostgreSQL (its partitions)
-    /// and whole minutes on SQLite, so that each minute's bar is either complete in history or sealed.
+    /// Drops ticks whose event time is more than `keep` before `now`, in whole partitions on PostgreSQL and whole
+    /// minutes on SQLite, so that each minute's bar is either complete in history or sealed.
     ///
     /// The horizon moves first: from then on older ticks are refused, so nothing comes back. It never moves back. A call
     /// that was interrupted is completed by the next one.
     pub async fn retain(&self, keep: Duration, now: UnixNanos) -> Result<RetentionReport, StoreError> {
-        let unit = if self.is_postgres() { DAY } else { MINUTE };
+        let unit = if self.is_postgres() { self.inner.partitions.width() } else { MINUTE };
         let wanted = now.saturating_sub(keep).floor_to(unit);
         self.within("advance the horizon", self.advance_horizon(wanted)).await?;
         let mut report = RetentionReport { horizon: self.horizon().await?, ..RetentionReport::default() };
@@ -55,29 +51,25 @@ impl Store {
 
     async fn drop_partitions(&self, horizon: UnixNanos) -> Result<u64, StoreError> {
         let writer = &self.inner.writer;
+        let known = &self.inner.partitions;
         let partitions = self
             .within("list the partitions", async {
-                existing(writer).await.map_err(during("list the partitions"))
+                known.existing(writer).await.map_err(during("list the partitions"))
             })
             .await?;
+        let first_kept = known.number_of(horizon);
         let mut dropped = 0;
-        for (day, name) in partitions.into_iter().filter(|(day, _)| *day < day_of(horizon)) {
-            self.within("drop a partition", self.drop_partition(&name)).await?;
-            self.inner.partitions.forget(&[day]);
-            counter!(names::PARTITIONS_DROPPED).increment(1);
-            dropped += 1;
+        for (number, name) in partitions.into_iter().filter(|(number, _)| *number < first_kept) {
+            let drop =
+                async { partitions::drop_partition(writer, &name).await.map_err(during("drop a partition")) };
+            let is_ours = self.within("drop a partition", drop).await?;
+            known.forget(number);
+            if is_ours {
+                counter!(names::PARTITIONS_DROPPED).increment(1);
+                dropped += 1;
+            }
         }
         Ok(dropped)
-    }
-
-    async fn drop_partition(&self, name: &str) -> Result<(), StoreError> {
-        let transaction = self.inner.writer.begin().await.map_err(during("drop a partition"))?;
-        // Dropping needs the whole table for a moment. While it waits, everyone else waits behind it: not for long.
-        for statement in ["SET LOCAL lock_timeout = '2s'".to_owned(), format!("DROP TABLE IF EXISTS {name}")]
-        {
-            transaction.execute_unprepared(&statement).await.map_err(during("drop a partition"))?;
-        }
-        transaction.commit().await.map_err(during("drop a partition"))
     }
 
     async fn delete_rows(&self, horizon: UnixNanos) -> Result<u64, StoreError> {

@@ -90,7 +90,7 @@ pub(crate) struct CommonArgs {
 pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) common: CommonArgs,
-    /// Where /metrics, /health and /ready are served; port 0 takes a free one.
+    /// Where /metrics, /health and /ready are served, by default on 127.0.0.1 from port 9100 up; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT")]
     ops_listen: Option<String>,
     /// Print the addresses in use to standard output, one `name=address` a line, once they serve.
@@ -103,7 +103,7 @@ pub(crate) struct FeedArgs {
     /// The exchange: `live`, `simulated`, `replay:FILE`, or a `ws://` or `wss://` address.
     #[arg(long, value_name = "FEED")]
     pub(crate) feed: Option<String>,
-    /// The products, separated by commas; a replay takes those of its recording.
+    /// The products in upper case, separated by commas; a replay takes those of its recording.
     #[arg(long, value_name = "A,B")]
     pub(crate) products: Option<String>,
     /// How fast a recording is replayed: a factor of recorded time, or `max` [default: 1].
@@ -249,6 +249,9 @@ pub(crate) struct MigrateArgs {
     pub(crate) common: CommonArgs,
     #[command(flatten)]
     store: StoreArgs,
+    /// Also set up the roles `ledgerflux_owner`, `_writer` and `_reader`, and take away the rights of all others (PostgreSQL).
+    #[arg(long)]
+    pub(crate) roles: bool,
 }
 
 #[derive(Args, Debug)]

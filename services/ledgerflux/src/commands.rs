@@ -39,12 +39,15 @@ impl ConnectError {
 }
 
 /// `ledgerflux migrate`
-pub(crate) async fn migrate(settings: &Settings) -> anyhow::Result<()> {
+pub(crate) async fn migrate(settings: &Settings, roles: bool) -> anyhow::Result<()> {
     let _data = lock_own_data(settings)?;
-    let applied = migrations::migrate(&settings.database()).await?;
+    let applied = migrations::migrate(&settings.database(), roles).await?;
     match applied.len() {
         0 => println!("the tables are up to date"),
         _ => println!("applied {}; the tables are up to date", applied.join(", ")),
+    }
+    if roles {
+        println!("the roles ledgerflux_owner, ledgerflux_writer and ledgerflux_reader are set up");
     }
     Ok(())
 }
@@ -100,8 +103,11 @@ fn simulator_config(args: SimulatorArgs) -> anyhow::Result<simulator::Config> {
     let source = match args.replay {
         Some(path) => Source::Replay(ReplayConfig { path, speed: args.speed.parse::<Speed>()? }),
         None => {
-            let products =
-                args.products.iter().map(|name| Product::new(name.trim())).collect::<Result<_, _>>()?;
+            let products = args
+                .products
+                .iter()
+                .map(|name| Product::new(&name.trim().to_uppercase()))
+                .collect::<Result<_, _>>()?;
             let rate = args.rate.parse::<Rate>()?;
             Source::Generate(GenerateConfig { products, rate, seed: args.seed, ..GenerateConfig::default() })
         }

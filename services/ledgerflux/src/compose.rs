@@ -116,6 +116,8 @@ pub(crate) async fn run(mut settings: Settings, roles: Roles, addresses: Address
         true => Some(Exchange::prepare(&settings.feed).await?),
         false => None,
     };
+    // Only who runs the ingestor knows what it follows: in another process its flags may say something else.
+    settings.query.configured = exchange.as_ref().map(Exchange::instruments);
 
     // Held from the first request on: readiness is never told before every role has its own latches.
     let started = process.readiness.latch("start");
@@ -327,9 +329,9 @@ impl Composition<'_> {
         let wait = || {
             Box::pin(async {
                 if roles.all {
-                    migrations::migrate(&url).await.map_err(ConnectError::Migrate)?;
+                    migrations::migrate(&url, false).await.map_err(ConnectError::Migrate)?;
                 }
-                Store::connect(&config).await.map_err(ConnectError::Connect)
+                Store::open(&config).await.map_err(ConnectError::Connect)
             })
         };
         let retryable = ConnectError::is_retryable;

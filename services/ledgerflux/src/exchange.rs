@@ -1,9 +1,9 @@
 //! The exchange that an ingestor is given: the real one, another address, or a simulator in this process.
 
-use std::net::Ipv4Addr;
+use std::{collections::BTreeSet, net::Ipv4Addr};
 
 use anyhow::Context as _;
-use domain::Product;
+use domain::{Instrument, Product, Venue};
 use runtime::{RoleContext, TaskSet, tasks::OnFailure};
 use simulator::{GenerateConfig, ReplayConfig, Source};
 use tokio::net::TcpListener;
@@ -46,6 +46,12 @@ impl Exchange {
                 Self::local(source, products, note).await
             }
         }
+    }
+
+    /// What the ingestor will follow.
+    pub(crate) fn instruments(&self) -> BTreeSet<Instrument> {
+        let of_venue = |product: &Product| Instrument { venue: Venue::coinbase(), product: product.clone() };
+        self.products.iter().map(of_venue).collect()
     }
 
     async fn local(source: Source, products: Vec<Product>, note: String) -> anyhow::Result<Self> {

@@ -126,7 +126,7 @@ async fn dispatch(command: Command, settings: Settings) -> anyhow::Result<()> {
             (roles, Addresses::new(args.serve.print_addresses))
         }
         Command::Simulator(args) => return commands::simulate(&settings, args).await,
-        Command::Migrate(_) => return commands::migrate(&settings).await,
+        Command::Migrate(args) => return commands::migrate(&settings, args.roles).await,
         Command::Retention(_) => return commands::retention(&settings).await,
         Command::Config(_) => return Ok(()),
     };

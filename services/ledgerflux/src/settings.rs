@@ -111,7 +111,8 @@ fn read_feed(reader: &mut Reader<'_>, default: &str) -> FeedSettings {
     let names = reader.list("products", &["BTC-USD", "ETH-USD", "ADA-USD"]);
     let mut products = Vec::new();
     for name in &names {
-        match Product::new(name.trim()) {
+        // The exchange's own names are in upper case; a client may write them as it likes, and so may an operator.
+        match Product::new(&name.trim().to_uppercase()) {
             Ok(product) if !products.contains(&product) => products.push(product),
             Ok(_) => {}
             Err(error) => reader.conflict("products", error.to_string()),
@@ -177,8 +178,16 @@ fn read_store(reader: &mut Reader<'_>) -> (Option<String>, store::Config) {
             default.statement_timeout,
             second..=second * 3600,
         ),
+        partition_width: reader.duration(
+            "partition_width",
+            default.partition_width,
+            second * 60..=second * 86_400 * 366,
+        ),
         ..default
     };
+    if store.partition_width.subsec_nanos() > 0 || !store.partition_width.as_secs().is_multiple_of(60) {
+        reader.conflict("partition_width", "whole minutes are allowed");
+    }
     (url, store)
 }
 

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, time::Duration};
 
-use domain::Instrument;
+use domain::{Instrument, UnixNanos};
 use store::StoreError;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -39,6 +39,72 @@ pub(crate) fn nothing_stored(what: String) -> Status {
 pub(crate) fn not_there_yet(what: &str) -> Status {
     let details = ErrorDetails::with_error_info("NOT_IMPLEMENTED", DOMAIN, HashMap::new());
     Status::with_error_details(Code::Unimplemented, format!("{what} is not there yet"), details)
+}
+
+/// Ticks as old as what was asked for are not kept any more.
+pub(crate) fn before_horizon(asked: UnixNanos, horizon: UnixNanos) -> Status {
+    let why = format!("{asked} is before {horizon}, the oldest time that is kept");
+    let mut details = ErrorDetails::with_bad_request_violation("as_of_time", why.clone());
+    let metadata = HashMap::from([("horizon_time".to_owned(), horizon.to_string())]);
+    details.set_error_info("BEFORE_HORIZON", DOMAIN, metadata);
+    Status::with_error_details(Code::OutOfRange, format!("as_of_time: {why}"), details)
+}
+
+/// As many calls as may be are in progress.
+pub(crate) fn overloaded(what: &'static str, limit: usize) -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+    details.add_quota_failure_violation(what, format!("at most {limit} at the same time"));
+    let metadata = HashMap::from([("limit".to_owned(), limit.to_string())]);
+    details.set_error_info("TOO_MANY_CALLS", DOMAIN, metadata);
+    Status::with_error_details(
+        Code::ResourceExhausted,
+        format!("{limit} {what} are in progress, try again later"),
+        details,
+    )
+}
+
+/// The time that the client or the server gives a call is over.
+pub(crate) fn out_of_time(limit: Duration) -> Status {
+    let limit = format!("{limit:?}");
+    let details = ErrorDetails::with_error_info(
+        "OUT_OF_TIME",
+        DOMAIN,
+        HashMap::from([("limit".to_owned(), limit.clone())]),
+    );
+    Status::with_error_details(Code::DeadlineExceeded, format!("it takes longer than {limit}"), details)
+}
+
+/// Nobody serves this.
+pub(crate) fn unknown_method(path: &str) -> Status {
+    let path: String = path.chars().take(128).collect();
+    let details = ErrorDetails::with_error_info(
+        "UNKNOWN_METHOD",
+        DOMAIN,
+        HashMap::from([("path".to_owned(), path.clone())]),
+    );
+    Status::with_error_details(Code::Unimplemented, format!("{path} is not served here"), details)
+}
+
+/// `status` as it is, with a reason if it has none: the framework refuses what never reaches a handler.
+pub(crate) fn with_reason(status: Status) -> Status {
+    if !status.details().is_empty() {
+        return status;
+    }
+    let reason = match status.code() {
+        Code::OutOfRange | Code::ResourceExhausted => "MESSAGE_TOO_LARGE",
+        Code::Internal | Code::InvalidArgument => "MALFORMED_MESSAGE",
+        Code::Unimplemented => "UNSUPPORTED",
+        _ => "CALL_FAILED",
+    };
+    let details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::new());
+    Status::with_error_details(status.code(), status.message(), details)
+}
+
+/// A task of this process ended before it was done.
+pub(crate) fn task_ended() -> Status {
+    let mut details = ErrorDetails::with_retry_info(Some(Duration::from_secs(1)));
+    details.set_error_info("RESTARTING", DOMAIN, HashMap::new());
+    Status::with_error_details(Code::Unavailable, "the server restarts, continue elsewhere", details)
 }
 
 /// This process has not followed the stream to its end yet.

@@ -5,11 +5,15 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
 mod board;
+mod calls;
+mod candles;
 mod config;
 mod errors;
+mod history;
 mod market;
 pub mod metrics;
 mod page;
+mod products;
 mod request;
 mod serve;
 mod service;

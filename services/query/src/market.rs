@@ -1,16 +1,19 @@
 //! What the API knows and how it finds it: the live state, the store, and what the roles say.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use domain::{CandleState, Instrument, TimeRange, UnixNanos};
+use domain::{Instrument, Snapshot, UnixNanos};
 use live::LiveFeed;
 use proto::v1;
-use store::{CandleQuery, HistoryKey, Order, Store, TickQuery, TickRange};
+use store::{AsOf, Order, Store, TickRange};
 use tonic::Status;
 
 use crate::{
     board::Board,
-    errors::{catching_up, invalid, not_there_yet, nothing_stored, store_failed, unknown_product},
+    errors::{before_horizon, catching_up, invalid, nothing_stored, store_failed, unknown_product},
     request,
 };
 
@@ -20,16 +23,30 @@ pub(crate) struct Market {
     pub(crate) live: LiveFeed,
     pub(crate) store: Store,
     pub(crate) board: Board,
+    /// The products that the feed is configured to follow, where that is known.
+    pub(crate) configured: Option<Arc<BTreeSet<Instrument>>>,
+    /// How large an answer may be.
+    pub(crate) response_bytes_max: usize,
 }
 
 impl Market {
     /// The newest that is known of a product.
     pub(crate) fn latest(&self, instrument: &Instrument, now: UnixNanos) -> Result<v1::LatestPrice, Status> {
-        match self.live.snapshot(instrument) {
-            Some(snapshot) => Ok(proto::latest_price(&snapshot, None, self.board.feed_state(now), now)),
+        match self.newest(instrument) {
+            Some((snapshot, received)) => {
+                Ok(proto::latest_price(&snapshot, received, self.board.feed_state(now), now))
+            }
             None if self.live.is_caught_up() => Err(unknown_product(instrument)),
             None => Err(catching_up()),
         }
+    }
+
+    /// The newest state of a product, and when its newest tick arrived: not known while the state is that of a snapshot.
+    fn newest(&self, instrument: &Instrument) -> Option<(Arc<Snapshot>, Option<UnixNanos>)> {
+        self.live.read(|state| {
+            let received = state.newest_tick(instrument).map(|tick| tick.tick().receive_time);
+            state.snapshot(instrument).map(|snapshot| (snapshot, received))
+        })
     }
 
     /// Whether a product has been seen, live or in the store.
@@ -73,36 +90,6 @@ impl Market {
         Ok(TickRange::Sequence { run, from, until })
     }
 
-    /// One page of ticks, and the key of the last one when there may be more.
-    pub(crate) async fn ticks(
-        &self,
-        query: TickQuery,
-    ) -> Result<(Vec<v1::Tick>, Option<HistoryKey>), Status> {
-        let limit = query.limit;
-        let rows = self.store.ticks(&query).await.map_err(|error| store_failed(&error))?;
-        let next = if rows.len() == limit { rows.last().map(|(key, _)| *key) } else { None };
-        Ok((rows.iter().map(|(_, tick)| v1::Tick::from(tick)).collect(), next))
-    }
-
-    /// One page of candles, and the start of the last one when there may be more.
-    pub(crate) async fn candles(
-        &self,
-        query: CandleQuery,
-        now: UnixNanos,
-    ) -> Result<(Vec<v1::Candle>, Option<UnixNanos>), Status> {
-        let limit = query.limit;
-        let width = query.interval.width();
-        let mut candles = self.store.candles(&query).await.map_err(|error| store_failed(&error))?;
-        let next = if candles.len() == limit { candles.last().map(|candle| candle.bar.start) } else { None };
-        for candle in &mut candles {
-            if candle.bar.start.saturating_add(width) > now {
-                candle.state = Some(CandleState::Open);
-            }
-        }
-        let candles = candles.iter().map(|candle| proto::candle(&query.instrument, candle)).collect();
-        Ok((candles, next))
-    }
-
     /// The newest state of a product.
     pub(crate) async fn snapshot(&self, instrument: &Instrument) -> Result<v1::Snapshot, Status> {
         if let Some(snapshot) = self.live.snapshot(instrument) {
@@ -111,6 +98,19 @@ impl Market {
         let stored = self.store.snapshot(instrument).await.map_err(|error| store_failed(&error))?;
         let unknown = || nothing_stored(format!("no snapshot of {instrument} is known"));
         stored.map(|snapshot| v1::Snapshot::from(&snapshot)).ok_or_else(unknown)
+    }
+
+    /// What was known of a product at a time, by what is stored.
+    pub(crate) async fn snapshot_as_of(
+        &self,
+        instrument: &Instrument,
+        time: UnixNanos,
+    ) -> Result<v1::Snapshot, Status> {
+        match self.store.as_of(instrument, time).await.map_err(|error| store_failed(&error))? {
+            AsOf::Known { state, position } => Ok(proto::past_snapshot(instrument, &state, position, time)),
+            AsOf::Nothing => Err(nothing_stored(format!("nothing of {instrument} is stored as of {time}"))),
+            AsOf::BeforeHorizon(horizon) => Err(before_horizon(time, horizon)),
+        }
     }
 
     /// Each product, each hop, each role. Only `wanted` products, or all when there are none.
@@ -128,7 +128,7 @@ impl Market {
         let feed_state = self.board.feed_state(now).map_or(v1::FeedState::Unspecified, Into::into);
         let mut reports = Vec::with_capacity(products.len());
         for instrument in &products {
-            let live = self.live.snapshot(instrument);
+            let (live, received) = self.newest(instrument).unzip();
             if live.is_none() && !wanted.is_empty() {
                 self.check_known(instrument).await?;
             }
@@ -144,6 +144,7 @@ impl Market {
                 last_trade_id: trade.and_then(|(trade, _)| trade.trade_id),
                 last_event_time: updated.map(proto::timestamp),
                 age: updated.map(|at| proto::duration(now.saturating_since(at))),
+                last_receive_time: received.flatten().map(proto::timestamp),
                 feed_state: feed_state.into(),
                 stored_sequence: progress.map(|progress| progress.position.sequence),
                 stored_run: progress.map(|progress| progress.position.run),
@@ -166,37 +167,7 @@ impl Market {
     }
 }
 
-/// Which candles start in a range: the store gives those that overlap it.
-pub(crate) fn starting_within(range: TimeRange, width: std::time::Duration) -> TimeRange {
-    let floor = range.from.floor_to(width);
-    let from =
-        if floor == range.from || range.from == UnixNanos::MIN { floor } else { floor.saturating_add(width) };
-    TimeRange { from, until: range.until }
-}
-
 /// The order of a request of ticks.
 pub(crate) fn order(number: i32) -> Result<Order, Status> {
     Ok(if request::descending(number)? { Order::Descending } else { Order::Ascending })
-}
-
-/// Candles come oldest first only.
-pub(crate) fn ascending_only(number: i32) -> Result<(), Status> {
-    if request::descending(number)? { Err(not_there_yet("the descending order of candles")) } else { Ok(()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::time::Duration;
-
-    #[test]
-    fn a_candle_belongs_to_a_range_when_it_starts_there() {
-        let at = |seconds| UnixNanos::from_seconds(seconds).unwrap();
-        let within = |from, until| {
-            starting_within(TimeRange { from: at(from), until: at(until) }, Duration::from_secs(60))
-        };
-        assert_eq!(within(60, 120), TimeRange { from: at(60), until: at(120) });
-        assert_eq!(within(61, 120), TimeRange { from: at(120), until: at(120) });
-        assert_eq!(starting_within(TimeRange::ALL, Duration::from_secs(60)).until, UnixNanos::MAX);
-    }
 }

@@ -60,10 +60,40 @@ pub(crate) fn decode<K: DeserializeOwned>(request: Fingerprint, token: &str) -> 
     Ok(Some(token.after))
 }
 
+/// How much of an answer of `bytes_max` is left for what is not rows.
+const ANSWER_OVERHEAD_BYTES: usize = 4 * 1024;
+
+/// How many of `rows` fit into an answer of `bytes_max`; at least one, so that every page makes progress.
+pub(crate) fn fitting<T: Message>(rows: &[T], bytes_max: usize) -> usize {
+    let mut left = bytes_max.saturating_sub(ANSWER_OVERHEAD_BYTES);
+    let mut count = 0;
+    for row in rows {
+        // With its tag and its length.
+        let size = row.encoded_len() + 6;
+        if size > left {
+            break;
+        }
+        left -= size;
+        count += 1;
+    }
+    count.max(rows.len().min(1))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use proto::v1::ListTicksRequest;
+
+    #[test]
+    fn a_page_fits_its_answer_and_always_makes_progress() {
+        let tick = proto::v1::Tick { product: "BTC-USD".into(), ..Default::default() };
+        let rows = vec![tick.clone(); 100];
+        let size = tick.encoded_len() + 6;
+        assert_eq!(fitting(&rows, ANSWER_OVERHEAD_BYTES + 10 * size), 10);
+        assert_eq!(fitting(&rows, 1024 * 1024), 100);
+        assert_eq!(fitting(&rows, 1), 1);
+        assert_eq!(fitting::<proto::v1::Tick>(&[], 1), 0);
+    }
 
     #[test]
     fn a_token_is_good_for_the_same_request_only() {

@@ -1,6 +1,6 @@
 //! Serving: the gRPC server around the handlers.
 
-use std::{future::Future, num::NonZeroUsize, time::Duration};
+use std::{future::Future, num::NonZeroUsize, sync::Arc, time::Duration};
 
 use bus::Bus;
 use live::LiveFeed;
@@ -16,6 +16,7 @@ use tonic_health::{ServingStatus, server::HealthReporter};
 use crate::{
     Config,
     board::{Board, Latches},
+    calls::CallsLayer,
     market::Market,
     service::Service,
 };
@@ -23,6 +24,8 @@ use crate::{
 /// How often an idle connection is asked whether it is still there, and how long it may take to answer.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// The headers of one call, in bytes.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
 /// How long open calls may take at shutdown before they are cut.
 const DRAIN_MAX: Duration = Duration::from_secs(3);
 
@@ -63,9 +66,17 @@ async fn serve(
     let newest = live::Config { ring_ticks_max: NonZeroUsize::MIN, ..live::Config::default() };
     let live = LiveFeed::start(bus.clone(), newest);
     let board = Board::default();
-    let market = Market { live: live.clone(), store: store.clone(), board: board.clone() };
+    let calls = CallsLayer::new(&config);
+    let market = Market {
+        live: live.clone(),
+        store: store.clone(),
+        board: board.clone(),
+        configured: config.configured.map(Arc::new),
+        response_bytes_max: config.response_bytes_max,
+    };
     let service = MarketDataServiceServer::new(Service { market })
         .max_decoding_message_size(config.request_bytes_max)
+        .max_encoding_message_size(config.response_bytes_max)
         .accept_compressed(CompressionEncoding::Gzip)
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Gzip)
@@ -88,7 +99,8 @@ async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(Some(config.concurrent_calls_max))
-        .timeout(config.call_timeout)
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+        .layer(calls)
         .add_service(health)
         .add_optional_service(reflection)
         .add_service(service);

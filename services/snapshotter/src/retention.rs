@@ -1,30 +1,53 @@
-//! Dropping what need not be kept, again and again.
+//! Dropping what need not be kept, and measuring what is, again and again.
+
+use std::time::Duration;
 
 use domain::UnixNanos;
 use runtime::{ErrorChain, RoleContext};
 use store::Store;
+use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
 use crate::Config;
 
-/// Runs retention every `config.retention_interval` until shutdown is requested; returns at once when everything is to
-/// be kept. Running it twice at the same time, or beside the command line's, does no harm.
+/// How often the history is measured.
+const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Runs retention every `config.retention_interval`, unless everything is to be kept, and measures the history once a
+/// minute, until shutdown is requested. Running it twice at the same time, or beside the command line's, does no harm.
 pub async fn retention(config: Config, store: Store, context: RoleContext) {
-    let Some(keep) = config.keep else { return };
+    let mut retain = tokio::time::interval(config.retention_interval);
+    let mut measure = tokio::time::interval(MEASURE_INTERVAL);
+    // After a call that took longer than its interval, the next one does not follow at once.
+    retain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        match store.retain(keep, UnixNanos::now()).await {
-            Ok(report) => {
-                if report.partitions_dropped > 0 || report.rows_deleted > 0 {
-                    let horizon = report.horizon.map(|horizon| horizon.to_string()).unwrap_or_default();
-                    let (partitions, rows) = (report.partitions_dropped, report.rows_deleted);
-                    info!(horizon, partitions, rows, "retention dropped what is older than the horizon");
+        tokio::select! {
+            biased;
+            () = context.shutdown.requested() => return,
+            _ = retain.tick(), if config.keep.is_some() => {
+                if let Some(keep) = config.keep {
+                    drop_old(&store, keep).await;
                 }
             }
-            Err(error) => warn!(error = %ErrorChain(&error), "retention did not run; it is tried again"),
+            _ = measure.tick() => {
+                if let Err(error) = store.measure().await {
+                    warn!(error = %ErrorChain(&error), "the history was not measured; it is tried again");
+                }
+            }
         }
-        tokio::select! {
-            () = tokio::time::sleep(config.retention_interval) => {}
-            () = context.shutdown.requested() => return,
+    }
+}
+
+async fn drop_old(store: &Store, keep: Duration) {
+    match store.retain(keep, UnixNanos::now()).await {
+        Ok(report) => {
+            if report.partitions_dropped > 0 || report.rows_deleted > 0 {
+                let horizon = report.horizon.map(|horizon| horizon.to_string()).unwrap_or_default();
+                let (partitions, rows) = (report.partitions_dropped, report.rows_deleted);
+                info!(horizon, partitions, rows, "retention dropped what is older than the horizon");
+            }
         }
+        Err(error) => warn!(error = %ErrorChain(&error), "retention did not run; it is tried again"),
     }
 }

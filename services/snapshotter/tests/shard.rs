@@ -63,7 +63,7 @@ impl Fixture {
     }
 
     async fn on(url: String, scratch: Scratch) -> Self {
-        migrations::migrate(&url).await.unwrap();
+        migrations::migrate(&url, false).await.unwrap();
         let store = Store::connect(&store::Config { url, ..store::Config::default() }).await.unwrap();
         let config = bus::Config { shards: ShardCount::new(1).unwrap(), ..bus::Config::default() };
         let bus = Bus::embedded(&config);

@@ -37,6 +37,17 @@ fn the_last_value_moves_by_position_only() {
 }
 
 #[test]
+fn the_newest_tick_is_that_of_the_state_or_unknown() {
+    let mut state = state();
+    let btc = instrument("BTC-USD");
+    assert!(state.newest_tick(&btc).is_none());
+    state.apply(1, batch("BTC-USD", [5, 7]));
+    assert_eq!(state.newest_tick(&btc).unwrap().position(), position(0, 7));
+    state.apply_snapshot(snapshot_at(9));
+    assert!(state.newest_tick(&btc).is_none(), "a snapshot does not tell when its tick arrived");
+}
+
+#[test]
 fn position_zero_is_a_position() {
     let mut state = state();
     assert_eq!(state.apply(1, batch("BTC-USD", [0])).accepted, 1);

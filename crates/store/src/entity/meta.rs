@@ -6,6 +6,8 @@ use sea_orm::entity::prelude::*;
 pub const EPOCH: &str = "epoch";
 /// The row with the time before which ticks have been dropped.
 pub const HORIZON: &str = "horizon";
+/// The row with the seconds of event time in one partition (PostgreSQL); absent before the first partition.
+pub const PARTITION_WIDTH: &str = "partition_width";
 
 /// A row of `meta`.
 #[sea_orm::model]

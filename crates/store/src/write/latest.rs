@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use domain::{Instrument, Position, UnixNanos};
 use sea_orm::{
-    Condition, DatabaseTransaction, EntityTrait, IntoActiveModel, QueryFilter, sea_query::OnConflict,
+    Condition, ConnectionTrait, DatabaseTransaction, DbBackend, EntityTrait, IntoActiveModel, QueryFilter,
+    Statement, sea_query::OnConflict,
 };
 
 use super::prepare::{Prepared, Row};
@@ -77,10 +78,24 @@ async fn read(
     live: &BTreeMap<usize, Vec<(Position, &Row<'_>)>>,
 ) -> Result<BTreeMap<usize, LatestPrice>, StoreError> {
     let names = live.values().filter_map(|rows| rows.first()).map(|(_, row)| &row.tick.instrument);
-    let wanted = names
-        .fold(Condition::any(), |any, name: &Instrument| any.add(is(Column::Venue, Column::Product, name)));
-    let rows =
-        Entity::find().filter(wanted).all(transaction).await.map_err(during("read the newest prices"))?;
+    let rows = if transaction.get_database_backend() == DbBackend::Postgres {
+        // Planning a condition for each product takes longer than reading the rows.
+        let (venues, products): (Vec<String>, Vec<String>) =
+            names.map(|name| (name.venue.to_string(), name.product.to_string())).unzip();
+        let select = Statement::from_sql_and_values(
+            DbBackend::Postgres,
+            "SELECT prices.* FROM unnest($1::text[], $2::text[]) AS wanted(venue, product) \
+             JOIN latest_prices AS prices USING (venue, product)",
+            [venues.into(), products.into()],
+        );
+        Entity::find().from_raw_sql(select).all(transaction).await
+    } else {
+        let wanted = names.fold(Condition::any(), |any, name: &Instrument| {
+            any.add(is(Column::Venue, Column::Product, name))
+        });
+        Entity::find().filter(wanted).all(transaction).await
+    };
+    let rows = rows.map_err(during("read the newest prices"))?;
     rows.iter()
         .filter_map(|row| {
             let number = prepared.number_of(&row.venue, &row.product)?;

@@ -10,7 +10,7 @@ on_each_database!(migrating_again_changes_nothing, the_epoch_belongs_to_the_data
 
 async fn migrating_again_changes_nothing(db: Database) {
     write(&db.store, &[trade(1, at(0), "5")]).await;
-    assert_eq!(migrations::migrate(&db.url).await.unwrap(), Vec::<String>::new());
+    assert_eq!(migrations::migrate(&db.url, false).await.unwrap(), Vec::<String>::new());
     assert_eq!(write(&db.store, &[trade(1, at(0), "5")]).await.duplicates, 1);
     db.store.ping().await.unwrap();
     db.store.close().await;
@@ -35,7 +35,7 @@ async fn refuses_a_database_that_is_not_migrated() {
         assert!(matches!(error, StoreError::NotMigrated { missing: "m0001_meta" }), "{error:?}");
         assert!(!error.is_retryable());
         assert!(error.to_string().contains("`ledgerflux migrate`"));
-        let applied = migrations::migrate(&url).await.unwrap();
+        let applied = migrations::migrate(&url, false).await.unwrap();
         assert_eq!(applied.first().map(String::as_str), Some("m0001_meta"));
         connect(&url).await.unwrap();
     }
@@ -86,7 +86,7 @@ async fn migrations_that_start_together_take_turns() {
     let tasks: Vec<_> = (0..4)
         .map(|_| {
             let url = url.clone();
-            tokio::spawn(async move { migrations::migrate(&url).await.unwrap().len() })
+            tokio::spawn(async move { migrations::migrate(&url, false).await.unwrap().len() })
         })
         .collect();
     let mut applied = Vec::new();
@@ -94,7 +94,7 @@ async fn migrations_that_start_together_take_turns() {
         applied.push(task.await.unwrap());
     }
     applied.sort_unstable();
-    assert_eq!(applied, [0, 0, 0, 5]);
+    assert_eq!(applied, [0, 0, 0, 6]);
     let store: Store =
         connect(&format!("{}?sslmode=disable", url.replace("postgres://", "postgresql://"))).await.unwrap();
     store.ping().await.unwrap();
@@ -104,7 +104,7 @@ async fn migrations_that_start_together_take_turns() {
 async fn survives_a_restart_of_the_server() {
     let server = Postgres::start().await;
     let url = server.create_database().await;
-    migrations::migrate(&url).await.unwrap();
+    migrations::migrate(&url, false).await.unwrap();
     let store = connect(&url).await.unwrap();
     write(&store, &[trade(1, at(0), "5")]).await;
     server.kill().await;

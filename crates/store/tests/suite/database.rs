@@ -34,7 +34,7 @@ impl Database {
     }
 
     async fn migrated(url: String, file: Option<TempDir>, server: Option<Arc<Postgres>>) -> Self {
-        migrations::migrate(&url).await.unwrap();
+        migrations::migrate(&url, false).await.unwrap();
         let store = connect(&url).await.unwrap();
         Self { store, url, _file: file, _server: server }
     }

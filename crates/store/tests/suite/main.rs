@@ -1,9 +1,13 @@
 //! One suite for the store, run on SQLite and on a real PostgreSQL.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod abandoned;
+mod as_of;
 mod bars;
+mod candles;
 mod connecting;
 mod database;
+mod documented;
 mod exactness;
 mod gaps;
 mod identity;
@@ -12,5 +16,6 @@ mod pages;
 mod partitions;
 mod recomputation;
 mod retention;
+mod roles;
 mod ticks;
 mod writers;

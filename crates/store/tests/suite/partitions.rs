@@ -1,14 +1,16 @@
 //! Ticks of any day find their place.
 
+use std::time::Duration;
+
 use domain::{Interval, Tick, TimeRange, UnixNanos};
-use store::{CandleQuery, Order, TickRange};
+use store::{CandleQuery, Config, Order, Store, StoreError, TickRange};
 
 use crate::{
     database::{Database, connect, history, on_each_database, read, write},
     ticks::{DAY, at, instrument, trade},
 };
 
-on_each_database!(a_batch_may_cross_days_and_years, many_days_in_one_batch);
+on_each_database!(a_batch_may_cross_days_and_years, many_days_in_one_batch, history_is_measured);
 
 const PARTITIONS: &str = "SELECT relname::text FROM pg_inherits JOIN pg_class ON oid = inhrelid \
                           WHERE inhparent = 'tick_history'::regclass ORDER BY relname";
@@ -68,4 +70,84 @@ async fn many_days_in_one_batch(db: Database) {
     assert_eq!(write(&db.store, &ends).await.inserted, 2);
     assert_eq!(write(&db.store, &ends).await.duplicates, 2);
     assert_eq!(history(&db.store, &instrument("BTC-USD")).await.len(), 132);
+}
+
+async fn open(url: &str, width: Duration) -> Result<Store, StoreError> {
+    Store::connect(&Config { url: url.into(), partition_width: width, ..Config::default() }).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn partitions_have_the_configured_width() {
+    let hour = Duration::from_secs(3600);
+    let db = Database::postgres().await;
+    let store = open(&db.url, hour).await.unwrap();
+    let ticks: Vec<Tick> =
+        (0..5).map(|id| trade(id + 1, at(i64::try_from(id).unwrap() * 1800), "5")).collect();
+    assert_eq!(write(&store, &ticks).await.inserted, 5);
+    let names = ["20261122_0000", "20261122_0100", "20261122_0200", "default"];
+    assert_eq!(db.select(PARTITIONS).await, names.map(|name| Some(format!("tick_history_{name}"))));
+
+    // Whole hours are dropped, and the first one that is kept is whole.
+    let report = store.retain(hour, at(2 * 3600 + 1799)).await.unwrap();
+    assert_eq!((report.horizon, report.partitions_dropped), (Some(at(3600)), 1));
+    assert_eq!(history(&store, &instrument("BTC-USD")).await.len(), 3);
+
+    // The width belongs to the database: another one is refused, at once and while it is being decided.
+    let error = open(&db.url, 24 * hour).await.unwrap_err();
+    let StoreError::PartitionWidth { stored, configured } = error else { panic!("{error:?}") };
+    assert_eq!((stored, configured), (hour, 24 * hour));
+    let late = db.store.write(&store::WriteBatch { ticks: &[], snapshots: &[], written_at: at(0) }).await;
+    assert!(late.is_ok(), "{late:?}");
+    let ticks = [trade(9, at(9 * 86_400), "5")];
+    let error = crate::database::write_all(&db.store, &ticks, &[]).await.unwrap_err();
+    assert!(matches!(error, StoreError::PartitionWidth { .. }) && !error.is_retryable(), "{error:?}");
+}
+
+/// A database that was made before the width could be chosen has daily partitions, and says so.
+#[tokio::test]
+async fn an_older_database_has_daily_partitions() {
+    let db = Database::postgres().await;
+    write(&db.store, &[trade(1, at(0), "5")]).await;
+    db.execute("DELETE FROM seaql_migrations WHERE version = 'm0006_partitions'; DELETE FROM meta WHERE key = 'partition_width'; \
+                DROP INDEX tick_history_timestamp; DROP FUNCTION ledgerflux_drop_partition; DROP FUNCTION ledgerflux_make_partition")
+        .await;
+    assert_eq!(migrations::migrate(&db.url, false).await.unwrap(), ["m0006_partitions"]);
+    assert!(open(&db.url, Duration::from_secs(3600)).await.is_err());
+    let store = open(&db.url, Duration::from_secs(86_400)).await.unwrap();
+    assert_eq!(write(&store, &[trade(1, at(0), "5"), trade(2, at(86_400), "5")]).await.inserted, 1);
+}
+
+async fn history_is_measured(db: Database) {
+    let empty = db.store.measure().await.unwrap();
+    assert_eq!(empty.default_partition_rows, 0);
+    let ticks: Vec<Tick> = (1..=2000).map(|id| trade(id, at(1), "5")).collect();
+    write(&db.store, &ticks).await;
+    let full = db.store.measure().await.unwrap();
+    assert!(full.size_bytes > empty.size_bytes + 100_000, "{empty:?} {full:?}");
+    // The ends of time have no partition of their own.
+    write(&db.store, &[trade(3000, UnixNanos::MIN, "5")]).await;
+    let strays = db.store.measure().await.unwrap().default_partition_rows;
+    assert_eq!(strays, u64::from(db.is_postgres()));
+}
+
+/// The original's dashboards filter on the time of writing.
+#[tokio::test]
+async fn a_filter_on_the_time_of_writing_reads_little() {
+    let db = Database::postgres().await;
+    write(&db.store, &[trade(1, at(0), "5")]).await;
+    db.execute(
+        "INSERT INTO tick_history (product, \"timestamp\", price, volume, trade_id, ts_event, ts_ingest) \
+         SELECT 'ETH-USD', timestamptz '2026-11-22 00:00Z' + n * interval '1 second', 5, 1, n, \
+         1795305600000000000 + n * 1000000000, 0 FROM generate_series(1::bigint, 50000) AS n",
+    )
+    .await;
+    db.execute("VACUUM ANALYZE tick_history_20261122").await;
+    let plan = db
+        .select(
+            "EXPLAIN SELECT avg(price) FROM tick_history WHERE product = 'ETH-USD' AND \"timestamp\" >= \
+             '2026-11-22 06:00Z' AND \"timestamp\" < '2026-11-22 06:05Z'",
+        )
+        .await;
+    let plan = plan.into_iter().flatten().collect::<Vec<_>>().join("\n");
+    assert!(plan.contains("Bitmap Index Scan on tick_history_20261122_timestamp_idx"), "{plan}");
 }

@@ -1,130 +1,14 @@
 //! The API over a real store and a live stream: what is stored comes out to the digit, pages hang together while ticks
 //! arrive, and every error says what is wrong.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::time::Duration;
-
-use bus::Bus;
-use domain::{
-    Decimal, FeedSession, Instrument, Quote, Snapshot, Tick, TickBatch, TickFlags, Trade, UnixNanos,
-};
+use domain::UnixNanos;
 use futures::StreamExt as _;
-use proto::v1::{self, market_data_service_client::MarketDataServiceClient};
-use runtime::{Readiness, RoleContext, Shutdown};
-use store::{Store, TickRow, WriteBatch};
-use testkit::{Scratch, eventually};
-use tonic::{Code, Status, transport::Channel};
+use proto::v1;
+use testkit::eventually;
+use tonic::Code;
 use tonic_types::StatusExt as _;
 
-const SOON: Duration = Duration::from_secs(20);
-/// A whole minute, so that candles have plain edges: 2021-04-17T16:44:00Z.
-const START: i64 = 1_618_677_840;
-
-fn tick(number: u64) -> Tick {
-    let time = UnixNanos::from_seconds(START + i64::try_from(number).unwrap() * 10).unwrap();
-    Tick {
-        instrument: Instrument::new("coinbase", "BTC-USD").unwrap(),
-        run: 0,
-        sequence: Some(1000 + number * 3),
-        event_time: time,
-        receive_time: time,
-        last_trade: Some(Trade {
-            price: Decimal::new(5_000_001 + i64::try_from(number).unwrap(), 2),
-            size: Decimal::new(12_345_678, 8),
-            side: Some(domain::Side::Buy),
-            trade_id: Some(7 + number),
-        }),
-        best_bid: Some(Quote { price: Decimal::new(50_000_000, 3), size: None }),
-        best_ask: Some(Quote { price: Decimal::new(90_000_000, 3), size: Some(Decimal::new(1, 8)) }),
-        day: None,
-        flags: TickFlags::default(),
-    }
-}
-
-struct Fixture {
-    client: MarketDataServiceClient<Channel>,
-    bus: Bus,
-    store: Store,
-    shutdown: Shutdown,
-    serving: tokio::task::JoinHandle<Result<(), query::Error>>,
-    _scratch: Scratch,
-}
-
-impl Fixture {
-    /// `count` ticks stored, the last of them also live.
-    async fn start(count: u64) -> Self {
-        let scratch = Scratch::new();
-        let url = format!("sqlite://{}?mode=rwc", scratch.join("test.db").display());
-        migrations::migrate(&url).await.unwrap();
-        let store = Store::connect(&store::Config { url, ..store::Config::default() }).await.unwrap();
-        let bus = Bus::embedded(&bus::Config::default());
-        bus.ensure_streams().await.unwrap();
-        let ticks: Vec<Tick> = (0..count).map(tick).collect();
-        let mut fixture = Self::serve(scratch, store, bus).await;
-        if count > 0 {
-            fixture.store(&ticks).await;
-            fixture.publish(ticks.last().unwrap().clone()).await;
-        }
-        fixture
-    }
-
-    async fn serve(scratch: Scratch, store: Store, bus: Bus) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = format!("http://{}", listener.local_addr().unwrap());
-        let shutdown = Shutdown::new();
-        let context = RoleContext::new(Readiness::new(), shutdown.clone());
-        let readiness = context.readiness.clone();
-        let role = query::run(query::Config::default(), listener, bus.clone(), store.clone(), context);
-        let serving = tokio::spawn(role);
-        eventually(SOON, || async { readiness.is_ready() }).await;
-        let client = MarketDataServiceClient::connect(address).await.unwrap();
-        Self { client, bus, store, shutdown, serving, _scratch: scratch }
-    }
-
-    async fn store(&self, ticks: &[Tick]) {
-        let rows: Vec<_> = ticks.iter().map(|tick| TickRow { tick, tick_seq: Some(1) }).collect();
-        let snapshot = Snapshot::first(ticks.last().unwrap()).unwrap();
-        let batch = WriteBatch { ticks: &rows, snapshots: &[snapshot], written_at: UnixNanos::now() };
-        self.store.write(&batch).await.unwrap();
-    }
-
-    async fn publish(&mut self, tick: Tick) {
-        let session = FeedSession { id: "test-1".into(), started: UnixNanos::new(1) };
-        let batch = TickBatch {
-            instrument: tick.instrument.clone(),
-            ticks: vec![tick.clone()],
-            session,
-            raw_sequence: Some(1),
-            normalised_at: Some(UnixNanos::now()),
-        };
-        let shard = self.bus.shards().shard_of(&tick.instrument);
-        let mut publisher = self.bus.tick_publisher(shard);
-        publisher.recover().await.unwrap();
-        publisher.publish(&batch).await.unwrap();
-        let client = self.client.clone();
-        eventually(SOON, || async {
-            let mut client = client.clone();
-            let request = v1::GetLatestPriceRequest { product: "BTC-USD".into(), ..Default::default() };
-            let latest = client.get_latest_price(request).await.ok()?.into_inner().latest_price?;
-            (latest.sequence == tick.sequence).then_some(())
-        })
-        .await;
-    }
-
-    async fn stop(self) {
-        self.shutdown.request();
-        drop(self.client);
-        self.serving.await.unwrap().unwrap();
-    }
-}
-
-fn refused<T>(result: Result<T, Status>, code: Code, reason: &str) -> Status {
-    let Err(status) = result else { panic!("it was not refused") };
-    assert_eq!(status.code(), code, "{status:?}");
-    let info = status.get_details_error_info().expect("every error carries ErrorInfo");
-    assert_eq!((info.domain.as_str(), info.reason.as_str()), ("ledgerflux", reason));
-    status
-}
+use crate::fixture::{Fixture, SOON, refused, tick};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_latest_price_is_exact_and_tells_its_age() {
@@ -136,6 +20,7 @@ async fn the_latest_price_is_exact_and_tells_its_age() {
     assert_eq!(latest.best_bid.unwrap().price, "50000.000");
     assert_eq!(latest.sequence, Some(1006));
     assert!(latest.age.unwrap().seconds > 0);
+    assert_eq!(latest.receive_time, Some(proto::timestamp(tick(2).receive_time)));
 
     let batch = v1::BatchGetLatestPricesRequest { products: vec!["BTC-USD".into()], ..Default::default() };
     let prices = fixture.client.batch_get_latest_prices(batch).await.unwrap().into_inner().latest_prices;
@@ -249,7 +134,9 @@ async fn products_and_the_pipeline_are_told() {
     let products =
         fixture.client.list_products(v1::ListProductsRequest::default()).await.unwrap().into_inner();
     assert_eq!(products.products.len(), 1);
-    assert!(products.products[0].last_event_time.is_some());
+    assert_eq!(products.products[0].first_event_time, Some(proto::timestamp(tick(0).event_time)));
+    assert_eq!(products.products[0].last_event_time, Some(proto::timestamp(tick(1).event_time)));
+    assert_eq!(products.products[0].configured, None, "another process holds the feed, if any does");
     let status = fixture
         .client
         .get_pipeline_status(v1::GetPipelineStatusRequest::default())
@@ -303,11 +190,14 @@ async fn every_error_says_what_is_wrong() {
     refused(client.batch_get_latest_prices(many).await, Code::InvalidArgument, "INVALID_FIELD");
 
     refused(client.list_gaps(v1::ListGapsRequest::default()).await, Code::Unimplemented, "NOT_IMPLEMENTED");
-    let past = v1::GetSnapshotRequest {
+    let past = |time| v1::GetSnapshotRequest {
         product: "BTC-USD".into(),
-        as_of_time: Some(proto::timestamp(UnixNanos::new(1))),
+        as_of_time: Some(time),
         ..Default::default()
     };
-    refused(client.get_snapshot(past).await, Code::Unimplemented, "NOT_IMPLEMENTED");
+    let ages_ago = past(proto::timestamp(UnixNanos::new(1)));
+    refused(client.get_snapshot(ages_ago).await, Code::NotFound, "NOTHING_STORED");
+    let broken = past(prost_types::Timestamp { seconds: 1, nanos: -1 });
+    refused(client.get_snapshot(broken).await, Code::InvalidArgument, "INVALID_FIELD");
     fixture.stop().await;
 }
