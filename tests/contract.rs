@@ -8,7 +8,7 @@ use proto::v1::{
     self, market_data_service_client::MarketDataServiceClient,
     streaming_service_client::StreamingServiceClient, subscribe_request::Start,
 };
-use support::{SOON, START, ledgerflux};
+use support::{SOON, START};
 use testkit::Scratch;
 use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
@@ -23,21 +23,8 @@ fn not_there_yet<T>(what: &str, outcome: Result<T, Status>) {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_there_yet_says_so() {
     let data = Scratch::new();
-    let mut up = ledgerflux()
-        .args([
-            "demo",
-            "--listen",
-            "127.0.0.1:0",
-            "--grpc-listen",
-            "127.0.0.1:0",
-            "--ops-listen",
-            "127.0.0.1:0",
-        ])
-        .args(["--print-addresses", "--data-dir"])
-        .arg(data.path())
-        .spawn();
+    let mut up = support::demo(&data).await;
     let ops = up.address("ops", START).await;
-    support::ready(&ops).await;
     let gateway = format!("http://{}", up.address("gateway", START).await);
     let product = || "BTC-USD".to_owned();
     let time = || Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 });

@@ -14,31 +14,13 @@ use proto::v1::{
 };
 use serde_json::{Value, json};
 use support::{SOON, START, http_get, ledgerflux};
-use testkit::{Process, Scratch, Signal, eventually};
+use testkit::{Scratch, Signal, eventually};
 use tokio_tungstenite::tungstenite::Message;
-
-async fn demo(data: &Scratch) -> Process {
-    let mut demo = ledgerflux()
-        .args([
-            "demo",
-            "--listen",
-            "127.0.0.1:0",
-            "--grpc-listen",
-            "127.0.0.1:0",
-            "--ops-listen",
-            "127.0.0.1:0",
-        ])
-        .args(["--print-addresses", "--data-dir"])
-        .arg(data.path())
-        .spawn();
-    support::ready(&demo.address("ops", START).await).await;
-    demo
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stranger_looks_around_stops_it_and_starts_it_again() {
     let data = Scratch::new();
-    let mut first = demo(&data).await;
+    let mut first = support::demo(&data).await;
     let gateway = first.address("gateway", START).await;
     let grpc = first.address("grpc", START).await;
     let ops = first.address("ops", START).await;
@@ -66,7 +48,7 @@ async fn a_stranger_looks_around_stops_it_and_starts_it_again() {
     assert!(first.wait(SOON).await.success(), "{}", first.stderr());
     assert!(stopping.elapsed() < Duration::from_secs(15), "took {:?} to stop", stopping.elapsed());
 
-    let mut second = demo(&data).await;
+    let mut second = support::demo(&data).await;
     let gateway = second.address("gateway", START).await;
     prices_and_history(&gateway).await;
     assert!(second.terminate(SOON).await.success(), "{}", second.stderr());
@@ -217,7 +199,7 @@ async fn the_web_socket_moves(gateway: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_original_python_client_works_unchanged() {
     let data = Scratch::new();
-    let mut demo = demo(&data).await;
+    let mut demo = support::demo(&data).await;
     let gateway = demo.address("gateway", START).await;
     let script = testkit::workspace_root().join("tests/compat/original_client.py");
     let output = tokio::process::Command::new("python3")
@@ -239,7 +221,7 @@ async fn the_original_python_client_works_unchanged() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_process_on_the_same_data_is_told_who_holds_it() {
     let data = Scratch::new();
-    let mut first = demo(&data).await;
+    let mut first = support::demo(&data).await;
     let mut second = ledgerflux()
         .args([
             "demo",

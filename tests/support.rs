@@ -166,3 +166,22 @@ pub async fn latest_price(address: &str, product: &str) -> proto::v1::LatestPric
     let request = GetLatestPriceRequest { product: product.into(), ..Default::default() };
     client.get_latest_price(request).await.unwrap().into_inner().latest_price.unwrap()
 }
+
+/// A demo on free ports that can do its job.
+pub async fn demo(data: &testkit::Scratch) -> Process {
+    let mut demo = ledgerflux()
+        .args([
+            "demo",
+            "--listen",
+            "127.0.0.1:0",
+            "--grpc-listen",
+            "127.0.0.1:0",
+            "--ops-listen",
+            "127.0.0.1:0",
+        ])
+        .args(["--print-addresses", "--data-dir"])
+        .arg(data.path())
+        .spawn();
+    ready(&demo.address("ops", START).await).await;
+    demo
+}

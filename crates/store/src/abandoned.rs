@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use sea_orm::SqlxPostgresConnector;
 use sqlx::{Connection as _, Executor as _, PgPool, postgres::PgConnection};
 
-use crate::{Config, Store, StoreError};
+use crate::Store;
 
 /// How long a connection that comes back may take to answer. One that does not is in the middle of a statement.
 const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
@@ -16,13 +16,11 @@ const ANSWER_TIMEOUT: Duration = Duration::from_millis(200);
 const CHECK_FOR_CLIENT: &str = "SET client_connection_check_interval = 250";
 
 impl Store {
-    /// Connects as [`Store::connect`] does; and on PostgreSQL whatever is dropped halfway ends on the server too, within
-    /// half a second: its connection is closed, which the server notices. (SQLite ends at the next row.)
-    pub async fn open(config: &Config) -> Result<Self, StoreError> {
-        let mut store = Self::connect(config).await?;
-        // Nobody else has the store yet.
-        if store.is_postgres()
-            && let Some(inner) = Arc::get_mut(&mut store.inner)
+    /// On PostgreSQL, from now on whatever is dropped halfway ends on the server too, within half a second: its connection is
+    /// closed, which the server notices. (SQLite ends at the next row.) Nobody else may have the store yet.
+    pub(crate) async fn end_what_is_abandoned(&mut self) {
+        if self.is_postgres()
+            && let Some(inner) = Arc::get_mut(&mut self.inner)
         {
             let first = inner.writer.get_postgres_connection_pool().clone();
             let pool = SqlxPostgresConnector::from_sqlx_postgres_pool(ending_abandoned(&first));
@@ -30,7 +28,6 @@ impl Store {
             inner.writer = pool;
             first.close().await;
         }
-        Ok(store)
     }
 }
 

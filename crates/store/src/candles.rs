@@ -4,7 +4,7 @@ use domain::{Bar, Candle, Instrument, Interval, TimeRange, UnixNanos};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
 use crate::{
-    Store, StoreError,
+    Order, Store, StoreError,
     entity::{
         Number,
         price_stats_1min::{Column, Entity, Model},
@@ -15,7 +15,7 @@ use crate::{
 
 const TABLE: &str = "price_stats_1min";
 /// How many minutes are read at once.
-const MINUTES_MAX: u64 = 2880;
+pub(crate) const MINUTES_MAX: u64 = 2880;
 /// The most candles of one call.
 pub(crate) const CANDLES_LIMIT_MAX: usize = 10_000;
 
@@ -54,7 +54,8 @@ impl Store {
             return Ok(candles);
         }
         loop {
-            let minutes = minutes(&self.inner.reader, &query.instrument, TimeRange { from, until }).await?;
+            let range = TimeRange { from, until };
+            let minutes = minutes(&self.inner.reader, &query.instrument, range, Order::Ascending).await?;
             let is_last_page = u64::try_from(minutes.len()).unwrap_or(u64::MAX) < MINUTES_MAX;
             for row in &minutes {
                 let mut minute = bar(row)?;
@@ -76,20 +77,22 @@ impl Store {
     }
 }
 
-async fn minutes(
+/// One page of the minutes that start in `range`, in the order asked for.
+pub(crate) async fn minutes(
     reader: &DatabaseConnection,
     wanted: &Instrument,
     range: TimeRange,
+    order: Order,
 ) -> Result<Vec<Model>, StoreError> {
-    Entity::find()
+    let select = Entity::find()
         .filter(is(Column::Venue, Column::Product, wanted))
         .filter(Column::TimeBucket.gte(bound(range.from)))
-        .filter(Column::TimeBucket.lt(bound(range.until)))
-        .order_by_asc(Column::TimeBucket)
-        .limit(MINUTES_MAX)
-        .all(reader)
-        .await
-        .map_err(during("read candles"))
+        .filter(Column::TimeBucket.lt(bound(range.until)));
+    let select = match order {
+        Order::Ascending => select.order_by_asc(Column::TimeBucket),
+        Order::Descending => select.order_by_desc(Column::TimeBucket),
+    };
+    select.limit(MINUTES_MAX).all(reader).await.map_err(during("read candles"))
 }
 
 /// The first minute that starts at `time` or later. Only whole minutes are compared: SQLite compares texts.

@@ -73,9 +73,10 @@ impl Store {
             partitions: Partitions::of_width(config.partition_width),
             operation_timeout,
         };
-        let store = Self { inner: Arc::new(inner) };
+        let mut store = Self { inner: Arc::new(inner) };
         store.within("read the applied migrations", store.check_migrations()).await?;
         store.check_width().await?;
+        store.end_what_is_abandoned().await;
         Ok(store)
     }
 

@@ -1,18 +1,11 @@
 //! Candles, the newest first.
 
-use domain::{Candle, Instrument, MINUTE, TimeRange, UnixNanos};
-use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use domain::{Candle, TimeRange, UnixNanos};
 
 use crate::{
-    CandleQuery, Store, StoreError,
-    candles::{CANDLES_LIMIT_MAX, bar},
-    entity::price_stats_1min::{Column, Entity, Model},
-    error::during,
-    row::is,
+    CandleQuery, Order, Store, StoreError,
+    candles::{CANDLES_LIMIT_MAX, MINUTES_MAX, bar, minutes},
 };
-
-/// How many minutes are read at once.
-const MINUTES_MAX: u64 = 2880;
 
 impl Store {
     /// The same candles as [`Store::candles`] gives, the newest first; `after` is then the start of the last candle of the
@@ -34,7 +27,8 @@ impl Store {
         let end = last.saturating_add(width);
         let mut until = query.after.map_or(end, |after| end.min(after.floor_to(width)));
         loop {
-            let minutes = minutes(&self.inner.reader, &query.instrument, TimeRange { from, until }).await?;
+            let range = TimeRange { from, until };
+            let minutes = minutes(&self.inner.reader, &query.instrument, range, Order::Descending).await?;
             let is_last_page = u64::try_from(minutes.len()).unwrap_or(u64::MAX) < MINUTES_MAX;
             for row in &minutes {
                 let mut minute = bar(row)?;
@@ -54,26 +48,4 @@ impl Store {
             }
         }
     }
-}
-
-async fn minutes(
-    reader: &DatabaseConnection,
-    wanted: &Instrument,
-    range: TimeRange,
-) -> Result<Vec<Model>, StoreError> {
-    Entity::find()
-        .filter(is(Column::Venue, Column::Product, wanted))
-        .filter(Column::TimeBucket.gte(minute_from(range.from)))
-        .filter(Column::TimeBucket.lt(minute_from(range.until)))
-        .order_by_desc(Column::TimeBucket)
-        .limit(MINUTES_MAX)
-        .all(reader)
-        .await
-        .map_err(during("read candles"))
-}
-
-/// The first minute that starts at `time` or later. Only whole minutes are compared: SQLite compares texts.
-fn minute_from(time: UnixNanos) -> time::OffsetDateTime {
-    let minute = time.floor_to(MINUTE);
-    if minute == time { minute } else { minute.saturating_add(MINUTE) }.to_offset_date_time()
 }

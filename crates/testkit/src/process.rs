@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -14,6 +15,8 @@ use rustix::process::Signal;
 use crate::child::{EndWith, Guarded, bound_to_us};
 use crate::{eventually, or_panic};
 
+/// How long the last lines of an ended process may take to arrive.
+const READERS_DEADLINE: Duration = Duration::from_secs(2);
 /// A process that logs more keeps its newest lines.
 const LINES_KEPT_MAX: usize = 20_000;
 
@@ -79,9 +82,9 @@ impl ProcessBuilder {
         let output = Arc::new(Mutex::new(Output::default()));
         let stdout = child.io().stdout.take().context("the process has no standard output")?;
         let stderr = child.io().stderr.take().context("the process has no standard error")?;
-        collect(stdout, &output, Output::add_stdout);
-        collect(stderr, &output, Output::add_stderr);
-        Ok(Process { child, output })
+        let readers =
+            [collect(stdout, &output, Output::add_stdout), collect(stderr, &output, Output::add_stderr)];
+        Ok(Process { child, output, readers })
     }
 }
 
@@ -117,6 +120,7 @@ fn keep(lines: &mut VecDeque<String>, line: String) {
 pub struct Process {
     child: Guarded,
     output: Arc<Mutex<Output>>,
+    readers: [JoinHandle<()>; 2],
 }
 
 impl Process {
@@ -212,8 +216,20 @@ impl Process {
 
     async fn try_wait(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         match self.child.wait(deadline).await? {
-            Some(status) => Ok(status),
+            Some(status) => {
+                self.output_is_complete().await;
+                Ok(status)
+            }
             None => bail!("the process did not end within {deadline:?}\n{}", self.all_output()),
+        }
+    }
+
+    /// The readers end when the pipes are closed, a moment after the process: without this, what it wrote last could be
+    /// missing. Bounded, because a child of its own may hold the pipes.
+    async fn output_is_complete(&self) {
+        let until = tokio::time::Instant::now() + READERS_DEADLINE;
+        while !self.readers.iter().all(JoinHandle::is_finished) && tokio::time::Instant::now() < until {
+            tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
 
@@ -241,7 +257,11 @@ fn joined(lines: &VecDeque<String>) -> String {
 }
 
 /// Reads lines until the process closes the pipe. The thread ends with the process, whose handle kills it.
-fn collect<R: Read + Send + 'static>(source: R, output: &Arc<Mutex<Output>>, add: fn(&mut Output, String)) {
+fn collect<R: Read + Send + 'static>(
+    source: R,
+    output: &Arc<Mutex<Output>>,
+    add: fn(&mut Output, String),
+) -> JoinHandle<()> {
     let output = Arc::clone(output);
     std::thread::spawn(move || {
         let mut source = BufReader::new(source);
@@ -251,7 +271,7 @@ fn collect<R: Read + Send + 'static>(source: R, output: &Arc<Mutex<Output>>, add
             line.clear();
             add(&mut output.lock().unwrap_or_else(PoisonError::into_inner), text);
         }
-    });
+    })
 }
 
 /// `name=address`, where the name is one lower-case word and the address has a port.

@@ -331,7 +331,7 @@ impl Composition<'_> {
                 if roles.all {
                     migrations::migrate(&url, false).await.map_err(ConnectError::Migrate)?;
                 }
-                Store::open(&config).await.map_err(ConnectError::Connect)
+                Store::connect(&config).await.map_err(ConnectError::Connect)
             })
         };
         let retryable = ConnectError::is_retryable;

@@ -108,28 +108,34 @@ impl<'a> Owner<'a> {
     }
 
     /// One round: everything that was fetched is judged, published and, once that is durable, acknowledged.
-    async fn round(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
+    async fn round(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), Error> {
         let now = UnixNanos::now();
         let mut pending = Pending::default();
         let mut rejects = Vec::new();
         let mut events = Vec::new();
         let mut seen_before = 0;
-        for delivery in &deliveries {
-            let raw = delivery.stream_sequence;
-            let batch = match &delivery.content {
-                Ok(batch) => batch.clone(),
+        for delivery in &mut deliveries {
+            let (raw, source) = (delivery.stream_sequence, delivery.source);
+            let batch = match &mut delivery.content {
+                Ok(batch) => batch,
                 Err(undecodable) => {
-                    rejects.push(self.undecodable(delivery, undecodable, now));
+                    rejects.push(refuse_undecodable(undecodable, &self.source, now));
                     continue;
                 }
             };
-            let source = delivery.source;
             if source == Source::Live && self.state.is_done(&batch.instrument, raw) {
                 counter!(names::REPEATED, "shard" => self.label.clone()).increment(1);
                 continue;
             }
-            let instrument = batch.instrument.clone();
-            let session = batch.session.clone();
+            let (instrument, session) = (batch.instrument.clone(), batch.session.clone());
+            // The ticks move on; the delivery is only needed to be acknowledged.
+            let batch = TickBatch {
+                instrument: instrument.clone(),
+                ticks: std::mem::take(&mut batch.ticks),
+                session: session.clone(),
+                raw_sequence: None,
+                normalised_at: None,
+            };
             let Normalised { ticks, rejects: refused, events: told, duplicates } = match source {
                 Source::Fill => self.state.fill(batch, raw, now),
                 Source::Live => self.state.live(batch, raw, now),
@@ -145,20 +151,6 @@ impl<'a> Owner<'a> {
         let ticks = self.publish(pending).await?;
         self.tell(ticks, rejects.len() as u64, seen_before);
         self.reader.ack(&deliveries).await.map_err(bus_error)
-    }
-
-    fn undecodable(&self, delivery: &Delivery, what: &bus::Undecodable, now: UnixNanos) -> RejectedTick {
-        RejectedTick {
-            instrument: None,
-            tick: None,
-            raw: RejectedTick::clip(&what.raw),
-            raw_length: what.raw.len() as u64,
-            reason: RejectReason::Undecodable,
-            detail: format!("{}: {}", delivery.subject, what.why),
-            source: self.source.clone(),
-            time: now,
-            identity: format!("{}/0", delivery.stream_sequence),
-        }
     }
 
     async fn file(&self, rejects: &[RejectedTick]) -> Result<(), Error> {
@@ -237,5 +229,19 @@ impl<'a> Owner<'a> {
                 }
             }
         });
+    }
+}
+
+fn refuse_undecodable(what: &bus::Undecodable, source: &str, now: UnixNanos) -> RejectedTick {
+    RejectedTick {
+        instrument: None,
+        tick: None,
+        raw: RejectedTick::clip(&what.raw),
+        raw_length: what.raw.len() as u64,
+        reason: RejectReason::Undecodable,
+        detail: format!("{}: {}", what.subject, what.why),
+        source: source.to_owned(),
+        time: now,
+        identity: format!("{}/0", what.stream_sequence),
     }
 }

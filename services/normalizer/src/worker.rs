@@ -109,7 +109,10 @@ impl Worker {
             let since = Instant::now();
             let error = match Owner::recover(self).await {
                 Ok(mut owner) => match owner.work().await {
-                    Ok(()) => return Ok(()),
+                    Ok(()) => {
+                        self.tell_what_is_left().await;
+                        return Ok(());
+                    }
                     Err(error) => error,
                 },
                 Err(error) => error,
@@ -136,6 +139,17 @@ impl Worker {
                 () = tokio::time::sleep(delay) => {}
                 () = self.context.shutdown.requested() => return Ok(()),
             }
+        }
+    }
+
+    /// A broker of its own keeps what the drain did not get to. In memory it ends with the process, and not silently.
+    async fn tell_what_is_left(&self) {
+        let waiting = match self.bus.lag(Work::Raw, self.shard).await {
+            Ok(lag) => lag.pending_messages + lag.unacknowledged,
+            Err(_) => 0,
+        };
+        if self.bus.is_embedded() && waiting > 0 {
+            warn!(shard = %self.shard, messages = waiting, "raw messages in memory were not normalised before the end");
         }
     }
 

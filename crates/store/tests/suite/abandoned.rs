@@ -19,7 +19,7 @@ async fn running(db: &Database) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_dropped_read_ends_within_a_second() {
     let db = Database::postgres().await;
-    let store = Store::open(&Config { url: db.url.clone(), ..Config::default() }).await.unwrap();
+    let store = Store::connect(&Config { url: db.url.clone(), ..Config::default() }).await.unwrap();
     let query = TickQuery {
         instrument: instrument("BTC-USD"),
         range: TickRange::Time(domain::TimeRange::ALL),

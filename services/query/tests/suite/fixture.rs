@@ -76,7 +76,7 @@ impl Fixture {
     async fn serve(config: query::Config, kept: Kept, url: &str, count: u64) -> Self {
         migrations::migrate(url, false).await.unwrap();
         let store =
-            Store::open(&store::Config { url: url.into(), ..store::Config::default() }).await.unwrap();
+            Store::connect(&store::Config { url: url.into(), ..store::Config::default() }).await.unwrap();
         let bus = Bus::embedded(&bus::Config::default());
         bus.ensure_streams().await.unwrap();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
