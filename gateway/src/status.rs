@@ -50,6 +50,7 @@ fn status(feed: &LiveFeed, instance: &str) -> RoleStatus {
         ready: feed.health().borrow().waiting().is_none(),
         feed_state: None,
         heartbeat_age: None,
+        product_states: Vec::new(),
         progress: Vec::new(),
         backlog_messages: None,
         ticks: feed.ticks(),

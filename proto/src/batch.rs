@@ -1,7 +1,8 @@
 //! Batches of ticks: what travels on the bus.
 
 use domain::{
-    BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, PRODUCT_BYTES_MAX, Tick, TickBatch, VENUE_BYTES_MAX,
+    BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, Heartbeat, PRODUCT_BYTES_MAX, Tick, TickBatch,
+    VENUE_BYTES_MAX,
 };
 use prost::Message;
 use thiserror::Error;
@@ -31,7 +32,7 @@ pub enum InvalidBatch {
     /// The batch does not say of which product it is.
     #[error(transparent)]
     Name(#[from] InvalidName),
-    /// A batch has 1 to 512 ticks.
+    /// A batch has 1 to 512 ticks, or none and a heartbeat.
     #[error("the batch has {0} ticks, allowed: 1 to {BATCH_TICKS_MAX}")]
     TickCount(usize),
     /// One of the ticks is at fault, and with it the batch.
@@ -76,6 +77,10 @@ impl From<&TickBatch> for v1::TickBatch {
             session: Some((&batch.session).into()),
             raw_sequence: batch.raw_sequence,
             normalise_time: batch.normalised_at.map(timestamp),
+            heartbeat: batch.heartbeat.map(|heartbeat| v1::Heartbeat {
+                last_trade_id: heartbeat.last_trade_id,
+                time: Some(timestamp(heartbeat.time)),
+            }),
         }
     }
 }
@@ -85,7 +90,8 @@ impl TryFrom<v1::TickBatch> for TickBatch {
 
     fn try_from(batch: v1::TickBatch) -> Result<Self, InvalidBatch> {
         let instrument = instrument::decode(&batch.venue, &batch.product)?;
-        if batch.ticks.is_empty() || batch.ticks.len() > BATCH_TICKS_MAX {
+        let is_empty = batch.ticks.is_empty() && batch.heartbeat.is_none();
+        if is_empty || batch.ticks.len() > BATCH_TICKS_MAX {
             return Err(InvalidBatch::TickCount(batch.ticks.len()));
         }
         let mut ticks = Vec::with_capacity(batch.ticks.len());
@@ -98,9 +104,14 @@ impl TryFrom<v1::TickBatch> for TickBatch {
         if session.id.is_empty() {
             return Err(InvalidBatch::MissingSessionId);
         }
+        let heartbeat = batch.heartbeat.map(|heartbeat| {
+            let time = required_time("heartbeat.time", heartbeat.time.as_ref())?;
+            Ok::<_, InvalidTimestamp>(Heartbeat { last_trade_id: heartbeat.last_trade_id, time })
+        });
         Ok(Self {
             instrument,
             ticks,
+            heartbeat: heartbeat.transpose()?,
             session: FeedSession {
                 started: required_time("session.start_time", session.start_time.as_ref())?,
                 id: session.id,

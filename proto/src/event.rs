@@ -1,12 +1,14 @@
 //! Events of a feed.
 
-use domain::{EventKind, FeedEvent, Instrument, Position};
+use domain::{EventKind, FeedEvent, Instrument, Position, ProductDetails};
 use thiserror::Error;
 
 use crate::{
     gap::{InvalidGap, feed_state},
     instrument,
     instrument::InvalidName,
+    number,
+    number::InvalidDecimal,
     time::{InvalidTimestamp, required_time, timestamp},
     v1,
     v1::feed_event::Kind,
@@ -32,6 +34,9 @@ pub enum InvalidEvent {
         /// What the event says.
         event: Instrument,
     },
+    /// An increment is no decimal.
+    #[error(transparent)]
+    Decimal(#[from] InvalidDecimal),
     /// The state of the feed is absent or one that this version does not know.
     #[error("feed_state {0} is unknown")]
     UnknownFeedState(i32),
@@ -57,6 +62,7 @@ impl From<&EventKind> for Kind {
                 first_sequence: *first_sequence,
                 last_sequence: *last_sequence,
             }),
+            EventKind::Product(details) => Self::ProductDetails(details.into()),
         }
     }
 }
@@ -105,6 +111,29 @@ fn decode_kind(instrument: &Instrument, kind: Kind) -> Result<EventKind, Invalid
             first_sequence: overrun.first_sequence,
             last_sequence: overrun.last_sequence,
         },
+        Kind::ProductDetails(details) => EventKind::Product(decode_details(details)?),
+    })
+}
+
+impl From<&ProductDetails> for v1::ProductDetails {
+    fn from(details: &ProductDetails) -> Self {
+        Self {
+            base_currency: details.base_currency.clone(),
+            quote_currency: details.quote_currency.clone(),
+            base_increment: number::encode(details.base_increment),
+            quote_increment: number::encode(details.quote_increment),
+            status: details.status.clone(),
+        }
+    }
+}
+
+fn decode_details(details: v1::ProductDetails) -> Result<ProductDetails, InvalidDecimal> {
+    Ok(ProductDetails {
+        base_increment: number::decode("product_details.base_increment", &details.base_increment)?,
+        quote_increment: number::decode("product_details.quote_increment", &details.quote_increment)?,
+        base_currency: details.base_currency,
+        quote_currency: details.quote_currency,
+        status: details.status,
     })
 }
 

@@ -130,7 +130,8 @@ pub fn gap_state(number: i32) -> Option<GapState> {
     }
 }
 
-/// The state of a feed with this number on the wire; `None` when it is absent, the number when it is unknown.
+/// The state of a feed with this number on the wire; `None` when it is absent, the number when it is unknown or one that
+/// no feed says of itself: gaps are a matter of history.
 pub(crate) fn feed_state(number: i32) -> Result<Option<FeedState>, i32> {
     match v1::FeedState::try_from(number).map_err(|_| number)? {
         v1::FeedState::Unspecified => Ok(None),
@@ -138,5 +139,6 @@ pub(crate) fn feed_state(number: i32) -> Result<Option<FeedState>, i32> {
         v1::FeedState::Live => Ok(Some(FeedState::Live)),
         v1::FeedState::Stale => Ok(Some(FeedState::Stale)),
         v1::FeedState::BackingOff => Ok(Some(FeedState::BackingOff)),
+        v1::FeedState::Gap => Err(number),
     }
 }

@@ -1,6 +1,6 @@
 //! How roles fare.
 
-use domain::{Position, RoleStatus, ShardProgress};
+use domain::{FeedState, Instrument, Position, RoleStatus, ShardProgress};
 use thiserror::Error;
 
 use crate::{
@@ -23,6 +23,9 @@ pub enum InvalidStatus {
     /// An entry of the progress does not say of which product it is.
     #[error("progress")]
     Progress(#[source] InvalidName),
+    /// An entry of the states of products does not say of which product it is.
+    #[error("product_states")]
+    ProductState(#[source] InvalidName),
     /// Shards are numbered from 0 to 65535.
     #[error("shard {0} is above 65535")]
     ShardOutOfRange(u32),
@@ -62,7 +65,21 @@ impl From<&RoleStatus> for v1::RoleStatus {
             ticks: status.ticks,
             rejected: status.rejected,
             duplicates: status.duplicates,
+            product_states: status.product_states.iter().map(encode_product_state).collect(),
         }
+    }
+}
+
+fn encode_product_state((instrument, state): &(Instrument, FeedState)) -> v1::ProductFeedState {
+    let (venue, product) = instrument::encode(instrument);
+    v1::ProductFeedState { venue, product, feed_state: v1::FeedState::from(*state).into() }
+}
+
+fn decode_product_state(said: v1::ProductFeedState) -> Result<(Instrument, FeedState), InvalidStatus> {
+    let instrument = instrument::decode(&said.venue, &said.product).map_err(InvalidStatus::ProductState)?;
+    match feed_state(said.feed_state) {
+        Ok(Some(state)) => Ok((instrument, state)),
+        _ => Err(InvalidStatus::UnknownFeedState(said.feed_state)),
     }
 }
 
@@ -92,6 +109,7 @@ impl TryFrom<v1::RoleStatus> for RoleStatus {
             return Err(InvalidStatus::MissingInstance);
         }
         let heartbeat_age = status.heartbeat_age.as_ref();
+        let product_states = status.product_states.into_iter().map(decode_product_state);
         Ok(Self {
             role: status.role,
             instance: status.instance,
@@ -104,6 +122,7 @@ impl TryFrom<v1::RoleStatus> for RoleStatus {
             ticks: status.ticks,
             rejected: status.rejected,
             duplicates: status.duplicates,
+            product_states: product_states.collect::<Result<_, _>>()?,
         })
     }
 }

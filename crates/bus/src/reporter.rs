@@ -35,6 +35,7 @@ impl Reporter {
             ready: false,
             feed_state: None,
             heartbeat_age: None,
+            product_states: Vec::new(),
             progress: Vec::new(),
             backlog_messages: None,
             ticks: 0,

@@ -1,6 +1,6 @@
 //! What happened to a feed, as opposed to what happened on the market.
 
-use crate::{Instrument, Position, UnixNanos};
+use crate::{Decimal, Instrument, Position, UnixNanos};
 
 /// How a feed is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,12 +66,27 @@ pub struct Gap {
     pub repaired_count: u64,
 }
 
+/// What the exchange says of a product itself, as opposed to its market.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProductDetails {
+    /// The currency that is traded, e.g. `BTC` of `BTC-USD`.
+    pub base_currency: String,
+    /// The currency that prices are in, e.g. `USD` of `BTC-USD`.
+    pub quote_currency: String,
+    /// Sizes are multiples of it; base currency.
+    pub base_increment: Decimal,
+    /// Prices are multiples of it; quote currency.
+    pub quote_increment: Decimal,
+    /// What the exchange says, e.g. `online` or `delisted`.
+    pub status: String,
+}
+
 /// What kind of event, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventKind {
     /// Trades are missing.
     Gap(Gap),
-    /// Missing trades were fetched.
+    /// Missing trades were fetched, or were found to be unrepairable: the gap as it is now.
     Repaired(Gap),
     /// The exchange's sequence started anew.
     NewRun {
@@ -91,6 +106,8 @@ pub enum EventKind {
         /// The last message that is gone.
         last_sequence: u64,
     },
+    /// What the exchange says of the product, said at start and from time to time.
+    Product(ProductDetails),
 }
 
 impl EventKind {
@@ -102,6 +119,7 @@ impl EventKind {
             Self::NewRun { .. } => "new_run",
             Self::FeedState(_) => "feed_state",
             Self::Overrun { .. } => "overrun",
+            Self::Product(_) => "product",
         }
     }
 }
@@ -125,13 +143,15 @@ impl FeedEvent {
         let what = match &self.kind {
             EventKind::Gap(gap) => format!("{}/{}-{}", gap.run, gap.first_trade_id, gap.last_trade_id),
             EventKind::Repaired(gap) => {
-                format!("{}/{}-{}/{}", gap.run, gap.first_trade_id, gap.last_trade_id, gap.repaired_count)
+                let (first, last) = (gap.first_trade_id, gap.last_trade_id);
+                format!("{}/{first}-{last}/{:?}/{}", gap.run, gap.state, gap.repaired_count)
             }
             EventKind::NewRun { first, .. } => first.to_string(),
             EventKind::FeedState(state) => format!("{state:?}/{}/{}", self.source, self.time.nanos()),
             EventKind::Overrun { stream, first_sequence, last_sequence } => {
                 format!("{stream}/{first_sequence}-{last_sequence}")
             }
+            EventKind::Product(_) => format!("{}/{}", self.source, self.time.nanos()),
         };
         format!("{}/{}/{what}", self.kind.name(), self.instrument)
     }
@@ -156,6 +176,16 @@ mod tests {
         }
     }
 
+    fn details() -> ProductDetails {
+        ProductDetails {
+            base_currency: "BTC".into(),
+            quote_currency: "USD".into(),
+            base_increment: Decimal::new(1, 8),
+            quote_increment: Decimal::new(1, 2),
+            status: "online".into(),
+        }
+    }
+
     /// The identity is what the broker removes repetitions by: the same event said twice has one, different ones differ.
     #[test]
     fn each_event_has_an_identity_of_its_own() {
@@ -163,7 +193,7 @@ mod tests {
         let overrun = EventKind::Overrun { stream: "LF_TICKS".into(), first_sequence: 3, last_sequence: 4 };
         let kinds = [
             (EventKind::Gap(gap()), "gap", "gap/coinbase:BTC-USD/1/5-9"),
-            (EventKind::Repaired(gap()), "repaired", "repaired/coinbase:BTC-USD/1/5-9/2"),
+            (EventKind::Repaired(gap()), "repaired", "repaired/coinbase:BTC-USD/1/5-9/Open/2"),
             (
                 EventKind::NewRun { previous, first: Position { run: 1, sequence: 2 } },
                 "new_run",
@@ -175,6 +205,7 @@ mod tests {
                 "feed_state/coinbase:BTC-USD/Stale/ingestor/a/8",
             ),
             (overrun, "overrun", "overrun/coinbase:BTC-USD/LF_TICKS/3-4"),
+            (EventKind::Product(details()), "product", "product/coinbase:BTC-USD/ingestor/a/8"),
         ];
         for (kind, name, identity) in kinds {
             assert_eq!(kind.name(), name);

@@ -21,8 +21,8 @@ mod timestamp;
 mod validate;
 
 pub use bar::{Bar, Candle, CandleState, HistoryOrder, Interval, MINUTE};
-pub use batch::{BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, TickBatch};
-pub use event::{EventKind, FeedEvent, FeedState, Gap, GapCause, GapState};
+pub use batch::{BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, Heartbeat, TickBatch};
+pub use event::{EventKind, FeedEvent, FeedState, Gap, GapCause, GapState, ProductDetails};
 pub use instrument::{Instrument, InvalidInstrument, PRODUCT_BYTES_MAX, Product, VENUE_BYTES_MAX, Venue};
 pub use number::{Decimal, InvalidNumber, parse_number};
 pub use position::Position;

@@ -32,6 +32,8 @@ pub struct RoleStatus {
     pub feed_state: Option<FeedState>,
     /// How long ago its feed was heard of (ingestor only).
     pub heartbeat_age: Option<Duration>,
+    /// The products whose feed is in another state than `feed_state` (ingestor only).
+    pub product_states: Vec<(Instrument, FeedState)>,
     /// How far each product has come.
     pub progress: Vec<ShardProgress>,
     /// Messages that wait for it (workers only).
@@ -71,6 +73,7 @@ mod tests {
             ready: true,
             feed_state: None,
             heartbeat_age: None,
+            product_states: Vec::new(),
             progress: Vec::new(),
             backlog_messages: None,
             ticks: 0,

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::{FeedEvent, Instrument, Position, Snapshot, Tick, TickBatch};
+use domain::{EventKind, FeedEvent, Instrument, Position, Snapshot, Tick, TickBatch};
 
 use crate::{Config, LiveTick, events::EventLog, ring::Ring};
 
@@ -124,9 +124,11 @@ impl LiveState {
         applied
     }
 
-    /// Adds an event for subscribers.
+    /// Adds an event for subscribers. Details of a product are none: they say nothing of its feed.
     pub fn apply_event(&mut self, event: FeedEvent) {
-        self.events.push(event);
+        if !matches!(event.kind, EventKind::Product(_)) {
+            self.events.push(event);
+        }
     }
 
     /// The newest state of a product; `None` before its first tick.

@@ -40,6 +40,7 @@ fn batch(product: &str, sequences: impl IntoIterator<Item = u64>) -> TickBatch {
         session: FeedSession { id: "test-1".into(), started: UnixNanos::new(1) },
         raw_sequence: None,
         normalised_at: None,
+        heartbeat: None,
     }
 }
 

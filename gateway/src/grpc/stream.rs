@@ -162,7 +162,7 @@ fn feed_event_frame(feed_event: &FeedEvent) -> Option<Bytes> {
         EventKind::Repaired(_) => StreamEventKind::Repaired,
         EventKind::NewRun { .. } => StreamEventKind::NewRun,
         EventKind::FeedState(FeedState::Stale) => StreamEventKind::Stale,
-        EventKind::FeedState(_) | EventKind::Overrun { .. } => return None,
+        EventKind::FeedState(_) | EventKind::Overrun { .. } | EventKind::Product(_) => return None,
     };
     Some(event(kind, Some(&feed_event.instrument), |event| {
         event.report_time = Some(proto::timestamp(feed_event.time));
@@ -176,7 +176,7 @@ fn feed_event_frame(feed_event: &FeedEvent) -> Option<Bytes> {
                     sequence: first.sequence,
                 });
             }
-            EventKind::FeedState(_) | EventKind::Overrun { .. } => {}
+            EventKind::FeedState(_) | EventKind::Overrun { .. } | EventKind::Product(_) => {}
         }
     }))
 }

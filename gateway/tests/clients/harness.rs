@@ -106,6 +106,7 @@ impl Publisher {
             session: FeedSession { id: "test-1".into(), started: UnixNanos::new(1) },
             raw_sequence: None,
             normalised_at: None,
+            heartbeat: None,
         };
         self.publisher.publish(&batch).await.unwrap();
     }

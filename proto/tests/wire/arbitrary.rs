@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use domain::{
-    DayStats, Decimal, EventKind, FeedEvent, FeedSession, FeedState, Gap, GapCause, GapState, Instrument,
-    MarketState, Position, Quote, RejectReason, RejectedTick, RoleStatus, ShardProgress, Side, Snapshot,
-    Tick, TickBatch, TickFlags, Trade, UnixNanos,
+    DayStats, Decimal, EventKind, FeedEvent, FeedSession, FeedState, Gap, GapCause, GapState, Heartbeat,
+    Instrument, MarketState, Position, ProductDetails, Quote, RejectReason, RejectedTick, RoleStatus,
+    ShardProgress, Side, Snapshot, Tick, TickBatch, TickFlags, Trade, UnixNanos,
 };
 use proptest::{collection::vec, option::of, prelude::*, sample::select};
 
@@ -77,8 +77,11 @@ pub(crate) fn tick() -> impl Strategy<Value = Tick> {
 pub(crate) fn batch() -> impl Strategy<Value = TickBatch> {
     let ticks =
         instrument().prop_flat_map(|instrument| (vec(tick_of(instrument.clone()), 1..8), Just(instrument)));
-    (ticks, "[a-z0-9-]{1,40}", time(), any::<Option<u64>>(), of(time())).prop_map(
-        |((ticks, instrument), id, started, raw_sequence, normalised_at)| TickBatch {
+    let heartbeat =
+        (any::<u64>(), time()).prop_map(|(last_trade_id, time)| Heartbeat { last_trade_id, time });
+    (ticks, "[a-z0-9-]{1,40}", time(), any::<Option<u64>>(), of(time()), of(heartbeat)).prop_map(
+        |((ticks, instrument), id, started, raw_sequence, normalised_at, heartbeat)| TickBatch {
+            heartbeat,
             instrument,
             ticks,
             session: FeedSession { id, started },
@@ -157,6 +160,17 @@ pub(crate) fn event() -> impl Strategy<Value = FeedEvent> {
             gap_of(instrument.clone()).prop_map(EventKind::Repaired),
             (position(), position()).prop_map(|(previous, first)| EventKind::NewRun { previous, first }),
             feed_state().prop_map(EventKind::FeedState),
+            ("[A-Z]{1,6}", "[A-Z]{1,6}", decimal(), decimal(), "[a-z]{0,8}").prop_map(
+                |(base_currency, quote_currency, base_increment, quote_increment, status)| {
+                    EventKind::Product(ProductDetails {
+                        base_currency,
+                        quote_currency,
+                        base_increment,
+                        quote_increment,
+                        status,
+                    })
+                }
+            ),
             ("[A-Z_]{1,20}", any::<(u64, u64)>()).prop_map(|(stream, (first_sequence, last_sequence))| {
                 EventKind::Overrun { stream, first_sequence, last_sequence }
             }),
@@ -173,19 +187,24 @@ pub(crate) fn status() -> impl Strategy<Value = RoleStatus> {
     );
     let age = of(any::<u64>().prop_map(Duration::from_nanos));
     let name = ("[a-z]{1,12}", "[a-z0-9-]{1,20}", time(), any::<bool>());
-    (name, of(feed_state()), age, vec(progress, 0..5), any::<(Option<u64>, u64, u64, u64)>()).prop_map(
-        |((role, instance, time, ready), feed_state, heartbeat_age, progress, counts)| RoleStatus {
-            role,
-            instance,
-            time,
-            ready,
-            feed_state,
-            heartbeat_age,
-            progress,
-            backlog_messages: counts.0,
-            ticks: counts.1,
-            rejected: counts.2,
-            duplicates: counts.3,
+    let states = vec((instrument(), feed_state()), 0..3);
+    let counts = any::<(Option<u64>, u64, u64, u64)>();
+    (name, of(feed_state()), age, vec(progress, 0..5), counts, states).prop_map(
+        |((role, instance, time, ready), feed_state, heartbeat_age, progress, counts, product_states)| {
+            RoleStatus {
+                product_states,
+                role,
+                instance,
+                time,
+                ready,
+                feed_state,
+                heartbeat_age,
+                progress,
+                backlog_messages: counts.0,
+                ticks: counts.1,
+                rejected: counts.2,
+                duplicates: counts.3,
+            }
         },
     )
 }

@@ -95,8 +95,16 @@ fn a_batch_without_its_parts() {
 }
 
 #[test]
-fn a_batch_has_1_to_512_ticks() {
-    assert_eq!(batch_fault(|batch| batch.ticks.clear()), InvalidBatch::TickCount(0));
+fn a_batch_has_1_to_512_ticks_or_a_heartbeat() {
+    let heartbeat_alone = changed(v1::TickBatch::from(&samples::batch()), |batch| batch.ticks.clear());
+    assert!(TickBatch::try_from(heartbeat_alone).unwrap().heartbeat.is_some());
+    let empty = batch_fault(|batch| {
+        batch.ticks.clear();
+        batch.heartbeat = None;
+    });
+    assert_eq!(empty, InvalidBatch::TickCount(0));
+    let missing = InvalidTimestamp { field: "heartbeat.time", fault: MISSING };
+    assert_eq!(batch_fault(|batch| batch.heartbeat.as_mut().unwrap().time = None), missing.into());
     let filled = |count| move |batch: &mut v1::TickBatch| batch.ticks = vec![batch.ticks[0].clone(); count];
     assert_eq!(batch_fault(filled(BATCH_TICKS_MAX + 1)), InvalidBatch::TickCount(BATCH_TICKS_MAX + 1));
     let full = changed(v1::TickBatch::from(&samples::batch()), filled(BATCH_TICKS_MAX));

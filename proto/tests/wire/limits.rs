@@ -1,8 +1,8 @@
 //! Limits of messages on the bus.
 
 use domain::{
-    BATCH_BYTES_MAX, BATCH_TICKS_MAX, DayStats, Decimal, FeedSession, Instrument, Quote, Side, Tick,
-    TickBatch, TickFlags, Trade, UnixNanos,
+    BATCH_BYTES_MAX, BATCH_TICKS_MAX, DayStats, Decimal, FeedSession, Heartbeat, Instrument, Quote, Side,
+    Tick, TickBatch, TickFlags, Trade, UnixNanos,
 };
 use proto::{DecodeError, TICK_BYTES_MAX, decode_batch, encode_batch, tick_encoded_len, v1};
 
@@ -51,6 +51,7 @@ fn the_largest_batch_keeps_the_limit_of_bytes() {
         session: FeedSession { id: "s".repeat(1024), started: UnixNanos::new(-1) },
         raw_sequence: Some(u64::MAX),
         normalised_at: Some(UnixNanos::new(-1)),
+        heartbeat: Some(Heartbeat { last_trade_id: u64::MAX, time: UnixNanos::new(-1) }),
     };
     let payload = encode_batch(&batch);
     assert!(payload.len() <= BATCH_BYTES_MAX, "{}", payload.len());

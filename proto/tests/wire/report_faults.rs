@@ -1,10 +1,10 @@
 //! Each way in which a report can be wrong has a name: rejected ticks, gaps, events, statuses.
 
-use domain::{EventKind, FeedEvent, FeedState, Gap, RejectedTick, RoleStatus};
+use domain::{EventKind, FeedEvent, FeedState, Gap, InvalidNumber, RejectedTick, RoleStatus};
 use prost_types::Duration;
 use proto::{
-    InvalidEvent, InvalidGap, InvalidName, InvalidReject, InvalidStatus, InvalidTimestamp, TimeFault, v1,
-    v1::feed_event::Kind,
+    InvalidDecimal, InvalidEvent, InvalidGap, InvalidName, InvalidReject, InvalidStatus, InvalidTimestamp,
+    TimeFault, v1, v1::feed_event::Kind,
 };
 
 use crate::{faults::changed, samples};
@@ -56,7 +56,15 @@ fn a_gap_without_its_parts() {
 fn an_event_without_its_parts() {
     assert_eq!(event_fault(|event| event.venue.clear()), InvalidName::MissingVenue.into());
     assert_eq!(event_fault(|event| event.kind = None), InvalidEvent::MissingKind);
-    for number in [0, 9] {
+    let details = EventKind::Product(samples::details());
+    let mut event = v1::FeedEvent::from(&samples::event(details));
+    if let Some(Kind::ProductDetails(details)) = &mut event.kind {
+        details.base_increment = "1e-8".into();
+    }
+    let field = "product_details.base_increment";
+    let source = InvalidNumber::Malformed("1e-8".into());
+    assert_eq!(FeedEvent::try_from(event).unwrap_err(), InvalidDecimal { field, source }.into());
+    for number in [0, 5, 9] {
         let fault = event_fault(|event| event.kind = Some(Kind::FeedState(number)));
         assert_eq!(fault, InvalidEvent::UnknownFeedState(number));
     }
@@ -75,6 +83,10 @@ fn a_status_without_its_parts() {
     assert_eq!(status_fault(|status| status.role.clear()), InvalidStatus::MissingRole);
     assert_eq!(status_fault(|status| status.instance.clear()), InvalidStatus::MissingInstance);
     assert_eq!(status_fault(|status| status.feed_state = 9), InvalidStatus::UnknownFeedState(9));
+    let unknown = status_fault(|status| status.product_states[0].feed_state = 0);
+    assert_eq!(unknown, InvalidStatus::UnknownFeedState(0));
+    let nameless = status_fault(|status| status.product_states[0].product.clear());
+    assert_eq!(nameless, InvalidStatus::ProductState(InvalidName::MissingProduct));
     let no_product = |status: &mut v1::RoleStatus| status.progress[0].product.clear();
     assert_eq!(status_fault(no_product), InvalidStatus::Progress(InvalidName::MissingProduct));
     let far_shard = |status: &mut v1::RoleStatus| status.progress[0].shard = 65_536;

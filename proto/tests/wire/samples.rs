@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use domain::{
-    DayStats, EventKind, FeedEvent, FeedSession, FeedState, Gap, GapCause, GapState, Instrument, MarketState,
-    Position, Quote, RejectReason, RejectedTick, RoleStatus, ShardProgress, Side, Snapshot, Tick, TickBatch,
-    TickFlags, Trade, UnixNanos, parse_number,
+    DayStats, EventKind, FeedEvent, FeedSession, FeedState, Gap, GapCause, GapState, Heartbeat, Instrument,
+    MarketState, Position, ProductDetails, Quote, RejectReason, RejectedTick, RoleStatus, ShardProgress,
+    Side, Snapshot, Tick, TickBatch, TickFlags, Trade, UnixNanos, parse_number,
 };
 
 const EVENT_TIME: UnixNanos = UnixNanos::new(1_618_677_846_123_456_000);
@@ -68,6 +68,7 @@ pub(crate) fn batch() -> TickBatch {
         session: FeedSession { id: "host-1a2b-3".into(), started: UnixNanos::new(1_618_677_800_000_000_000) },
         raw_sequence: Some(42),
         normalised_at: Some(LATER),
+        heartbeat: Some(Heartbeat { last_trade_id: 157_901_236, time: LATER }),
     }
 }
 
@@ -115,6 +116,16 @@ pub(crate) fn gap() -> Gap {
     }
 }
 
+pub(crate) fn details() -> ProductDetails {
+    ProductDetails {
+        base_currency: "BTC".into(),
+        quote_currency: "USD".into(),
+        base_increment: parse_number("0.00000001").unwrap(),
+        quote_increment: parse_number("0.01").unwrap(),
+        status: "online".into(),
+    }
+}
+
 pub(crate) fn event(kind: EventKind) -> FeedEvent {
     FeedEvent { instrument: instrument(), time: LATER, source: "ingestor-1a2b".into(), kind }
 }
@@ -130,6 +141,7 @@ pub(crate) fn events() -> Vec<FeedEvent> {
         },
         EventKind::FeedState(FeedState::Stale),
         EventKind::Overrun { stream: "LF_TICKS".into(), first_sequence: 7, last_sequence: 11 },
+        EventKind::Product(details()),
     ];
     kinds.into_iter().map(event).collect()
 }
@@ -142,6 +154,7 @@ pub(crate) fn status() -> RoleStatus {
         ready: true,
         feed_state: Some(FeedState::Live),
         heartbeat_age: Some(Duration::from_millis(750)),
+        product_states: vec![(Instrument::new("coinbase", "ETH-USD").unwrap(), FeedState::Stale)],
         progress: vec![ShardProgress {
             instrument: instrument(),
             shard: 2,

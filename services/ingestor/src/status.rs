@@ -108,6 +108,7 @@ impl Status {
             ready: inner.state == FeedState::Live,
             feed_state: Some(inner.state),
             heartbeat_age: inner.last_heard.map(|heard| heard.elapsed()),
+            product_states: Vec::new(),
             progress: Vec::new(),
             backlog_messages: None,
             ticks: inner.ticks,

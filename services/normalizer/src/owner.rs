@@ -135,6 +135,7 @@ impl<'a> Owner<'a> {
                 session: session.clone(),
                 raw_sequence: None,
                 normalised_at: None,
+                heartbeat: None,
             };
             let Normalised { ticks, rejects: refused, events: told, duplicates } = match source {
                 Source::Fill => self.state.fill(batch, raw, now),

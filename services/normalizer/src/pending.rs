@@ -46,6 +46,7 @@ impl Pending {
             session,
             raw_sequence: Some(raw),
             normalised_at: Some(now),
+            heartbeat: None,
         };
         self.newest.insert(key, self.batches.len());
         self.batches.push((source, batch));

@@ -45,6 +45,7 @@ async fn announce_snapshotter(bus: &Bus) {
         ready: true,
         feed_state: None,
         heartbeat_age: None,
+        product_states: Vec::new(),
         progress: Vec::new(),
         backlog_messages: None,
         ticks: 0,

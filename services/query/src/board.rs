@@ -152,6 +152,7 @@ fn own_status(context: &RoleContext, ready: bool) -> RoleStatus {
         ready,
         feed_state: None,
         heartbeat_age: None,
+        product_states: Vec::new(),
         progress: Vec::new(),
         backlog_messages: None,
         ticks: 0,

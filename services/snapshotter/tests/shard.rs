@@ -81,6 +81,7 @@ impl Fixture {
             session: FeedSession { id: "test-1".into(), started: UnixNanos::new(1) },
             raw_sequence: None,
             normalised_at: Some(UnixNanos::now()),
+            heartbeat: None,
         };
         self.publisher.publish(&batch).await.unwrap();
     }

@@ -140,7 +140,7 @@ impl Part {
         }
         let Self { batch: mut first, id } = self;
         let ticks = first.ticks.split_off(first.ticks.len() / 2);
-        let second = TickBatch { ticks, ..without_ticks(&first) };
+        let second = TickBatch { ticks, heartbeat: first.heartbeat.take(), ..without_ticks(&first) };
         Ok([Self { batch: first, id: format!("{id}.0") }, Self { batch: second, id: format!("{id}.1") }])
     }
 }
@@ -152,6 +152,7 @@ fn without_ticks(batch: &TickBatch) -> TickBatch {
         session: batch.session.clone(),
         raw_sequence: batch.raw_sequence,
         normalised_at: batch.normalised_at,
+        heartbeat: None,
     }
 }
 
@@ -208,6 +209,7 @@ mod tests {
             session,
             raw_sequence: None,
             normalised_at: None,
+            heartbeat: None,
         };
         Part { batch, id: "host-1/7".into() }
     }

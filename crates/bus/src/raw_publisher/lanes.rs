@@ -147,6 +147,7 @@ fn batch_of(instrument: &Instrument, session: &FeedSession, ticks: &[Buffered]) 
         session: session.clone(),
         raw_sequence: None,
         normalised_at: None,
+        heartbeat: None,
     }
 }
 

@@ -18,6 +18,7 @@ fn status(role: &str, instance: &str) -> RoleStatus {
         ready: true,
         feed_state: None,
         heartbeat_age: None,
+        product_states: Vec::new(),
         progress: Vec::new(),
         backlog_messages: None,
         ticks: 0,

@@ -114,6 +114,7 @@ pub fn batch(instrument: &Instrument, sequences: impl IntoIterator<Item = u64>) 
         session: session("test-1"),
         raw_sequence: None,
         normalised_at: None,
+        heartbeat: None,
     }
 }
 

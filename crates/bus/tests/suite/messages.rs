@@ -24,6 +24,7 @@ pub async fn statuses_replace_one_another(substrate: Substrate) {
         ready: true,
         feed_state: Some(FeedState::Live),
         heartbeat_age: Some(std::time::Duration::from_millis(1500)),
+        product_states: Vec::new(),
         progress: vec![ShardProgress {
             instrument: btc(),
             shard: 2,

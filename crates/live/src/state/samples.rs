@@ -40,5 +40,6 @@ pub(crate) fn batch_of(product: &str, ticks: Vec<Tick>) -> TickBatch {
         session: FeedSession { id: "test-1".into(), started: UnixNanos::new(0) },
         raw_sequence: None,
         normalised_at: None,
+        heartbeat: None,
     }
 }

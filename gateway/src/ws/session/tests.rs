@@ -39,6 +39,7 @@ fn batch(sequences: std::ops::Range<u64>) -> domain::TickBatch {
         session: domain::FeedSession { id: "test-1".into(), started: domain::UnixNanos::new(1) },
         raw_sequence: None,
         normalised_at: None,
+        heartbeat: None,
         instrument,
     }
 }

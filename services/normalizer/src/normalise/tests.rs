@@ -34,6 +34,7 @@ fn batch(session_id: &str, ticks: Vec<Tick>) -> TickBatch {
         session: session(session_id),
         raw_sequence: None,
         normalised_at: None,
+        heartbeat: None,
     }
 }
 

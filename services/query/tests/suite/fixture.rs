@@ -119,6 +119,7 @@ impl Fixture {
             session,
             raw_sequence: Some(1),
             normalised_at: Some(UnixNanos::now()),
+            heartbeat: None,
         };
         let shard = self.bus.shards().shard_of(&tick.instrument);
         let mut publisher = self.bus.tick_publisher(shard);
