@@ -12,7 +12,7 @@ use sqlx::{
 };
 
 use crate::{
-    Config, StoreError,
+    Config, PARTITION_WIDTH_DEFAULT, StoreError,
     error::{code, during},
     partitions::Partitions,
 };
@@ -72,14 +72,25 @@ impl Store {
         let inner = Inner {
             reader,
             writer,
-            partitions: Partitions::of_width(config.partition_width),
+            partitions: Partitions::of_width(config.partition_width.unwrap_or(PARTITION_WIDTH_DEFAULT)),
             operation_timeout,
         };
         let mut store = Self { inner: Arc::new(inner) };
         store.within("read the applied migrations", store.check_migrations()).await?;
-        store.check_width().await?;
+        if config.partition_width.is_some() {
+            store.check_width().await?;
+        } else if let Some(width) = store.stored_width().await? {
+            store.adopt_width(width);
+        }
         store.end_what_is_abandoned().await;
         Ok(store)
+    }
+
+    /// Before anybody else has the store.
+    fn adopt_width(&mut self, width: Duration) {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.partitions = Partitions::of_width(width);
+        }
     }
 
     /// Answers when the database does.

@@ -29,7 +29,7 @@ mod write;
 
 pub use as_of::AsOf;
 pub use candles::CandleQuery;
-pub use config::Config;
+pub use config::{Config, PARTITION_WIDTH_DEFAULT};
 pub use connect::Store;
 pub use error::{NotStorable, StoreError};
 pub use gaps::GapQuery;

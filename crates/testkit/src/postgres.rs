@@ -17,6 +17,8 @@ use crate::child::{EndWith, Guarded, bound_to_us, tail};
 use crate::{Scratch, or_panic, scratch, tool};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// With data that stays: a run that was killed leaves gigabytes of log to be read again.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(600);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Between our choosing a free port and PostgreSQL taking it, somebody else may take it.
@@ -179,7 +181,7 @@ struct Server {
     settings: Vec<String>,
     home: PathBuf,
     /// Removes `home` in the end.
-    _scratch: Option<Scratch>,
+    scratch: Option<Scratch>,
 }
 
 impl Server {
@@ -194,7 +196,7 @@ impl Server {
             programs: reachable_programs(&home)?,
             settings: SETTINGS.iter().chain(settings).map(|setting| (*setting).to_owned()).collect(),
             home,
-            _scratch: scratch,
+            scratch,
         };
         if server.data().exists() {
             return Ok(server);
@@ -236,10 +238,11 @@ impl Server {
         command.stdout(log.try_clone().context("cannot share the log of PostgreSQL")?).stderr(log);
         // SIGQUIT ends all its processes without writing out data that is about to be removed.
         let mut child = Guarded::spawn(command, EndWith::Signal(Signal::QUIT, STOP_DEADLINE))?;
+        let deadline = if self.scratch.is_some() { START_DEADLINE } else { RECOVERY_DEADLINE };
         let started = Instant::now();
         while !self.is_ready(child.id()) {
             let ended = child.exit_status()?;
-            if ended.is_some() || started.elapsed() > START_DEADLINE {
+            if ended.is_some() || started.elapsed() > deadline {
                 bail!("PostgreSQL did not start (exit: {ended:?}):\n{}", tail(&self.log()));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -42,6 +42,7 @@ impl History {
         copy(&url, 0, ticks).await;
         server.psql(&url, BARS).await;
         server.psql(&url, "VACUUM ANALYZE").await;
+        server.psql(&admin, "CHECKPOINT").await;
         server.psql(&admin, &format!("ALTER DATABASE {unfinished} RENAME TO {name}")).await;
         println!("loaded {ticks} ticks into {name} in {:.0} s", started.elapsed().as_secs_f64());
         history
@@ -65,7 +66,7 @@ const BARS: &str = "TRUNCATE price_stats_1min; \
 /// The tables, the partitions, and the newest tick of each product as the writer leaves it.
 pub(crate) async fn prepare(url: &str, ticks: u64) -> Store {
     migrations::migrate(url, false).await.unwrap();
-    let partition_width = std::time::Duration::from_nanos(HOUR_NS.unsigned_abs());
+    let partition_width = Some(std::time::Duration::from_nanos(HOUR_NS.unsigned_abs()));
     let config = Config { url: url.into(), partition_width, ..Config::default() };
     let store = Store::connect(&config).await.unwrap();
     let hour = u64::try_from(HOUR_NS / STEP_NS).unwrap();

@@ -32,7 +32,6 @@ impl Service {
         }
         let mut process = Process::builder(env!("CARGO_BIN_EXE_ledgerflux"))
             .args(["query", "--nats", &nats.url(), "--database", &history.url])
-            .env("LEDGERFLUX_STORE__PARTITION_WIDTH", "1h")
             .args(["--grpc-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0", "--print-addresses"])
             .spawn();
         let address = format!("http://{}", process.address("grpc", START).await);

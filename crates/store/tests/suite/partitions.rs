@@ -76,7 +76,7 @@ async fn many_days_in_one_batch(db: Database) {
 }
 
 async fn open(url: &str, width: Duration) -> Result<Store, StoreError> {
-    Store::connect(&Config { url: url.into(), partition_width: width, ..Config::default() }).await
+    Store::connect(&Config { url: url.into(), partition_width: Some(width), ..Config::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -94,6 +94,11 @@ async fn partitions_have_the_configured_width() {
     let report = store.retain(hour, at(2 * 3600 + 1799)).await.unwrap();
     assert_eq!((report.horizon, report.partitions_dropped), (Some(at(3600)), 1));
     assert_eq!(history(&store, &instrument("BTC-USD")).await.len(), 3);
+
+    // Who does not say takes what is there.
+    let store = connect(&db.url).await.unwrap();
+    assert_eq!(write(&store, &[trade(8, at(5 * 3600), "5")]).await.inserted, 1);
+    assert!(db.select(PARTITIONS).await.contains(&Some("tick_history_20261122_0500".into())));
 
     // The width belongs to the database: another one is refused, at once and while it is being decided.
     let error = open(&db.url, 24 * hour).await.unwrap_err();
