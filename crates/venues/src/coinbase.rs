@@ -20,6 +20,7 @@ mod kind;
 mod message;
 mod parse;
 mod request;
+pub mod rest;
 mod session;
 mod ticker;
 

@@ -141,6 +141,20 @@ fn edge_cases_pass_or_are_ignored() {
     assert_eq!(outcome.kinds[&FrameKind::L2Update], 3, "also the one from the year 1");
 }
 
+#[test]
+fn the_products_of_2021_are_all_read() {
+    let body = std::fs::read(data("products-2021-04-17.json")).unwrap();
+    let list = venues::coinbase::rest::parse_products(&body).unwrap();
+    assert_eq!((list.products.len(), list.faults.len()), (162, 0));
+    let skl = &list.products[0];
+    assert_eq!((skl.product.as_str(), skl.display_name.as_str()), ("SKL-EUR", "SKL/EUR"));
+    assert_eq!(
+        (skl.base_increment.to_string(), skl.quote_increment.to_string()),
+        ("0.1".into(), "0.0001".into())
+    );
+    assert!(list.products.iter().all(|product| product.status == "online"));
+}
+
 /// Any other recordings: `LEDGERFLUX_RECORDINGS=folder cargo test -p venues -- --ignored`.
 #[test]
 #[ignore = "needs a folder of recordings in LEDGERFLUX_RECORDINGS"]
