@@ -16,7 +16,7 @@ pub const PUBLISH_RETRIES: &str = "ledgerflux_bus_publish_retries_total";
 pub const PUBLISH_DUPLICATES: &str = "ledgerflux_bus_publish_duplicates_total";
 /// Refusals of a fenced publish, by what the last message of the subject turned out to be.
 pub const FENCE_REFUSALS: &str = "ledgerflux_bus_fence_refusals_total";
-/// Ticks in the buffers of raw publishers.
+/// Ticks, and the heartbeats behind them, in the buffers of raw publishers.
 pub const RAW_BUFFERED_TICKS: &str = "ledgerflux_bus_raw_buffered_ticks";
 /// Ticks that a raw publisher gave up because it was dropped before the broker acknowledged them.
 pub const RAW_ABANDONED_TICKS: &str = "ledgerflux_bus_raw_abandoned_ticks_total";

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{Instrument, Shard, Snapshot, TickBatch, UnixNanos};
+use domain::{Gap, Instrument, Shard, Snapshot, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 
 use crate::{
@@ -38,6 +38,8 @@ pub struct Recovered {
     pub batches: Vec<RecoveredBatch>,
     /// The snapshot of each product of the shard.
     pub snapshots: Vec<Snapshot>,
+    /// The newest gap of each product of the shard that was announced.
+    pub gaps: Vec<Gap>,
 }
 
 /// The newest batch of a product.
@@ -68,6 +70,7 @@ impl TickPublisher {
         self.last = stored.iter().map(|stored| (Arc::clone(&stored.subject), stored.sequence)).collect();
         let batches = self.bus.newest_batches(&stored).into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
+        let gaps = self.bus.last_gaps().await?.into_iter();
         // Last, so that as little as possible can happen to the stream before it is read.
         let raw_epoch = self.bus.broker.stream_state(StreamKind::Raw).await?.created;
         self.raw_epoch = Some(raw_epoch);
@@ -81,6 +84,7 @@ impl TickPublisher {
                 })
                 .collect(),
             snapshots: snapshots.filter(|snapshot| self.owns(&snapshot.instrument)).collect(),
+            gaps: gaps.filter(|gap| self.owns(&gap.instrument)).collect(),
         })
     }
 

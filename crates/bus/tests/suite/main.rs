@@ -4,6 +4,7 @@
 mod fencing;
 mod fixture;
 mod follow;
+mod heartbeats;
 mod limits;
 mod messages;
 mod nats;
@@ -48,6 +49,10 @@ on_each_substrate! {
         ticks_gather_while_one_batch_is_in_flight,
         a_full_buffer_makes_the_caller_wait,
         subjects_lead_to_the_shard_of_the_test_vector;
+    heartbeats:
+        a_heartbeat_goes_alone_or_behind_the_ticks,
+        of_one_product_one_heartbeat_waits,
+        the_newest_gap_of_each_product_is_recovered;
     fencing:
         a_subject_that_aged_out_starts_again,
         a_lost_acknowledgement_is_found,
