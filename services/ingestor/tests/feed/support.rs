@@ -10,6 +10,7 @@ use ingestor::{Config, RestUrl};
 use runtime::{Readiness, RoleContext, Shutdown};
 use testkit::eventually;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -58,9 +59,18 @@ impl Ingestor {
     }
 
     pub(crate) async fn start_on(config: Config, bus: Bus) -> Self {
+        let (_, products) = watch::channel(config.products.clone());
+        Self::start_following(config, products, bus).await
+    }
+
+    pub(crate) async fn start_following(
+        config: Config,
+        products: watch::Receiver<Vec<Product>>,
+        bus: Bus,
+    ) -> Self {
         bus.ensure_streams().await.unwrap();
         let ctx = RoleContext::new(Readiness::new(), Shutdown::new());
-        let task = tokio::spawn(ingestor::run(config, bus.clone(), ctx.clone()));
+        let task = tokio::spawn(ingestor::run_following(config, products, bus.clone(), ctx.clone()));
         Self { ctx, bus, task }
     }
 
