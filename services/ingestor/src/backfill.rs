@@ -202,7 +202,7 @@ impl Backfill {
         counter!(UNREPAIRABLE, "reason" => reason).increment(1);
         let (first, last) = (gap.first_trade_id, gap.last_trade_id);
         let product = gap.instrument.product.clone();
-        warn!(%product, first, last, fetched = gap.repaired_count, reason, "a gap cannot be repaired");
+        warn!(%product, first, last, reason, "missing trades cannot be fetched");
         self.around.tell(&product, EventKind::Repaired(gap)).await;
     }
 }

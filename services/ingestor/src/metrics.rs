@@ -36,7 +36,7 @@ pub const UNKNOWN_PRODUCTS: &str = "ledgerflux_ingestor_unknown_products";
 pub const BACKFILL_GAPS: &str = "ledgerflux_ingestor_backfill_gaps";
 /// Trades that were fetched and handed to the bus; label `product`.
 pub const BACKFILLED: &str = "ledgerflux_ingestor_backfilled_trades_total";
-/// Gaps that were given up; label `reason`: `gone` (the exchange has not got all of it), `too_large`.
+/// Gaps, or parts of them, that were given up; label `reason`: `gone` (the exchange has not got it), `too_large`.
 pub const UNREPAIRABLE: &str = "ledgerflux_ingestor_unrepairable_gaps_total";
 /// Gaps that were put off because too many are to be fetched.
 pub const BACKFILL_PUT_OFF: &str = "ledgerflux_ingestor_backfill_put_off_total";

@@ -15,6 +15,10 @@ impl Ranges {
         self.0.is_empty()
     }
 
+    pub(super) fn as_slice(&self) -> &[RangeInclusive<u64>] {
+        &self.0
+    }
+
     pub(super) fn first(&self) -> Option<u64> {
         self.0.first().map(|range| *range.start())
     }

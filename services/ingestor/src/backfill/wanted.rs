@@ -10,6 +10,9 @@ use venues::coinbase::rest::TRADES_PER_PAGE_MAX;
 
 use super::ranges::{Ranges, joined};
 
+/// In how many pieces a gap is given up at most; each of them is an event.
+const PIECES_MAX: usize = 100;
+
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// How many gaps may wait.
@@ -140,8 +143,8 @@ impl Wanted {
         self.gaps.values().flatten().map(|entry| entry.due).min()
     }
 
-    /// The exchange has answered: `trades` are published, in ascending order, and `absent` it has not got. Returns the gaps
-    /// that are given up.
+    /// The exchange has answered: `trades` are published, in ascending order, and `absent` it has not got. Returns what is
+    /// given up, as gaps of exactly those trades.
     pub(super) fn settle(
         &mut self,
         job: &Job,
@@ -162,10 +165,7 @@ impl Wanted {
                 let delay = 3_u32.saturating_pow(entry.attempts - 1);
                 entry.due = now + self.limits.attempt_delay_min.saturating_mul(delay);
             } else {
-                let all = Ranges::of(entry.gap.first_trade_id, entry.gap.last_trade_id).count();
-                let repaired_count = all.saturating_sub(entry.missing.count());
-                let gap = Gap { state: GapState::Unrepairable, repaired_count, ..entry.gap.clone() };
-                lost.push(gap);
+                lost.extend(given_up(entry));
                 entry.missing = Ranges::default();
             }
         }
@@ -192,6 +192,20 @@ impl Wanted {
         self.gaps.retain(|_, entries| !entries.is_empty());
         self.count -= 1;
     }
+}
+
+/// What is still missing of a gap, piece by piece; in too many pieces, the gap as a whole.
+fn given_up(entry: &Entry) -> Vec<Gap> {
+    let whole = [entry.gap.first_trade_id..=entry.gap.last_trade_id];
+    let pieces = entry.missing.as_slice();
+    let pieces = if pieces.len() > PIECES_MAX { &whole } else { pieces };
+    let given_up = pieces.iter().map(|piece| Gap {
+        first_trade_id: *piece.start(),
+        last_trade_id: *piece.end(),
+        state: GapState::Unrepairable,
+        ..entry.gap.clone()
+    });
+    given_up.collect()
 }
 
 #[cfg(test)]

@@ -98,8 +98,8 @@ fn trades_that_the_exchange_has_not_got_are_asked_for_again_and_given_up_in_the_
         let job = wanted.next(now, |_| true).unwrap();
         let lost = wanted.settle(&job, &[], &[18..=20], now);
         if delay == 6 {
-            let state = GapState::Unrepairable;
-            assert_eq!(lost, [Gap { state, repaired_count: 8, ..gap("A", 10, 20) }]);
+            let gone = Gap { state: GapState::Unrepairable, ..gap("A", 18, 20) };
+            assert_eq!(lost, [gone], "exactly what is missing");
         } else {
             assert_eq!(lost, []);
         }
@@ -119,4 +119,19 @@ fn too_much_is_not_fetched_and_too_many_put_the_oldest_off() {
     }
     assert_eq!(wanted.open(gap("D", 1, 9), now), Opened::PutOff);
     assert_eq!((wanted.len(), wanted.gaps.contains_key(&gap("A", 1, 9).instrument)), (3, false));
+}
+
+#[test]
+fn what_is_given_up_is_told_in_its_pieces_unless_there_are_too_many() {
+    for (count, pieces) in [(200, 100), (202, 1)] {
+        let (mut wanted, now) = (wanted(), Instant::now());
+        wanted.limits.attempts_max = 1;
+        wanted.open(gap("A", 1, count), now);
+        let job = wanted.next(now, |_| true).unwrap();
+        let odd: Vec<u64> = (1..=count).step_by(2).collect();
+        let lost = wanted.settle(&job, &odd, &[1..=count], now);
+        assert_eq!(lost.len(), pieces);
+        assert_eq!(lost.last().unwrap().last_trade_id, count);
+        assert!(wanted.is_empty());
+    }
 }
