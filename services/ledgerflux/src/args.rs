@@ -238,6 +238,12 @@ pub(crate) struct SimulatorArgs {
     /// Where clients connect; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8765")]
     pub(crate) listen: std::net::SocketAddr,
+    /// How many REST requests a second an address may make, with a burst of one and a half times as many, or `off`.
+    #[arg(long, value_name = "N|off", default_value = "10")]
+    pub(crate) rest_rate: String,
+    /// How many of the newest trades of each product REST can be asked for.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rest_trades: u32,
     /// Write each ticker that was sent to this file, one JSON line each.
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: Option<PathBuf>,

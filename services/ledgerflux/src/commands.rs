@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use domain::{Product, UnixNanos};
 use runtime::{Readiness, RoleContext, Shutdown, TaskSet, tasks::OnFailure};
-use simulator::{GenerateConfig, Rate, ReplayConfig, Source, Speed};
+use simulator::{GenerateConfig, Rate, ReplayConfig, RestConfig, RestRate, Source, Speed};
 use store::{Store, StoreError};
 use thiserror::Error;
 
@@ -102,6 +102,10 @@ pub(crate) async fn simulate(settings: &Settings, args: SimulatorArgs) -> anyhow
 }
 
 fn simulator_config(args: SimulatorArgs) -> anyhow::Result<simulator::Config> {
+    let rest = RestConfig {
+        trades_max: usize::try_from(args.rest_trades)?,
+        rate: RestRate::parse_limit(&args.rest_rate)?,
+    };
     let source = match args.replay {
         Some(path) => Source::Replay(ReplayConfig { path, speed: args.speed.parse::<Speed>()? }),
         None => {
@@ -114,5 +118,5 @@ fn simulator_config(args: SimulatorArgs) -> anyhow::Result<simulator::Config> {
             Source::Generate(GenerateConfig { products, rate, seed: args.seed, ..GenerateConfig::default() })
         }
     };
-    Ok(simulator::Config { source, truth: args.truth, ..simulator::Config::default() })
+    Ok(simulator::Config { source, truth: args.truth, rest, ..simulator::Config::default() })
 }
