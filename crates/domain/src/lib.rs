@@ -20,7 +20,7 @@ mod tick;
 mod timestamp;
 mod validate;
 
-pub use bar::{Bar, Candle, CandleState, HistoryOrder, Interval, MINUTE};
+pub use bar::{Bar, Candle, CandleState, Completeness, HistoryOrder, Interval, MINUTE};
 pub use batch::{BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, Heartbeat, TickBatch};
 pub use event::{EventKind, FeedEvent, FeedState, Gap, GapCause, GapState, ProductDetails};
 pub use instrument::{Instrument, InvalidInstrument, PRODUCT_BYTES_MAX, Product, VENUE_BYTES_MAX, Venue};
