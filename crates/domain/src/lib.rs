@@ -21,7 +21,7 @@ mod tick;
 mod timestamp;
 mod validate;
 
-pub use bar::{Bar, Candle, CandleState, HistoryOrder, Interval, MINUTE};
+pub use bar::{Bar, Candle, CandleState, Completeness, HistoryOrder, Interval, MINUTE};
 pub use batch::{BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, Heartbeat, TickBatch};
 pub use continuity::{MissingTrades, OPEN_GAPS_MAX, TradePlace, TradeTracker};
 pub use event::{EventKind, FeedEvent, FeedState, Gap, GapCause, GapState, ProductDetails};

@@ -18,8 +18,15 @@ use crate::{
 };
 
 /// What [`Store::connect`] wants to find applied.
-const MIGRATIONS: [&str; 6] =
-    ["m0001_meta", "m0002_tick_history", "m0003_bars", "m0004_state", "m0005_gaps", "m0006_partitions"];
+const MIGRATIONS: [&str; 7] = [
+    "m0001_meta",
+    "m0002_tick_history",
+    "m0003_bars",
+    "m0004_state",
+    "m0005_gaps",
+    "m0006_partitions",
+    "m0007_ledger",
+];
 /// What PostgreSQL says when a user may not do something.
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// How long the test of a connection before its use may take: one whose other end vanished never answers.

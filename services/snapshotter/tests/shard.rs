@@ -119,6 +119,7 @@ impl Fixture {
             instrument: instrument(),
             interval: domain::Interval::OneDay,
             range: TimeRange::ALL,
+            order: Order::Ascending,
             limit: 100,
             after: None,
         };

@@ -37,6 +37,7 @@ async fn a_batch_may_cross_days_and_years(db: Database) {
         instrument: instrument("BTC-USD"),
         interval: Interval::OneDay,
         range: TimeRange::ALL,
+        order: Order::Ascending,
         limit: 10,
         after: None,
     };
