@@ -9,6 +9,7 @@ mod broker;
 mod codec;
 mod config;
 mod connect;
+mod failures;
 mod fence;
 mod follow;
 mod headers;
@@ -34,6 +35,7 @@ pub use broker::BrokerError;
 pub use codec::{Undecodable, UndecodableReason};
 pub use config::{Config, InvalidPrefix, InvalidServerUrl, PREFIX_BYTES_MAX, Prefix, ServerUrl};
 pub use connect::ConnectError;
+pub use failures::Failures;
 pub use fence::PublishError;
 pub use follow::{
     EventFollower, FollowError, FollowFrom, Followed, Follower, RejectFollower, SnapshotFollower,

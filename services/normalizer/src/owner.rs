@@ -28,11 +28,11 @@ const FIRST_FETCH_WAIT: Duration = Duration::from_millis(10);
 
 /// This process as the owner of the shard, from one recovery to the next failure.
 pub(crate) struct Owner<'a> {
-    worker: &'a Worker,
+    pub(crate) worker: &'a Worker,
     label: String,
-    source: String,
+    pub(crate) source: String,
     publisher: TickPublisher,
-    reader: WorkReader,
+    pub(crate) reader: WorkReader,
     state: ShardState,
     /// Progress of products since it was last told.
     progress: HashMap<Instrument, ShardProgress>,
@@ -88,7 +88,7 @@ impl<'a> Owner<'a> {
                 None if holds_consumer => self.worker.config.fetch_wait,
                 None => FIRST_FETCH_WAIT,
             };
-            let fetch = self.reader.fetch(self.worker.config.fetch_messages_max, wait);
+            let fetch = self.reader.fetch(self.worker.fetch_max(), wait);
             let deliveries = tokio::select! {
                 deliveries = fetch => deliveries.map_err(bus_error)?,
                 () = self.worker.context.shutdown.requested(), if drain_until.is_none() => continue,
@@ -99,7 +99,7 @@ impl<'a> Owner<'a> {
             }
             let drained = deliveries.is_empty() || drain_until.is_some_and(|until| Instant::now() > until);
             if !deliveries.is_empty() {
-                self.round(deliveries).await?;
+                self.attempt(deliveries).await?;
             }
             if drain_until.is_some() && drained {
                 return Ok(());
@@ -108,7 +108,7 @@ impl<'a> Owner<'a> {
     }
 
     /// One round: everything that was fetched is judged, published and, once that is durable, acknowledged.
-    async fn round(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), Error> {
+    pub(crate) async fn round(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), Error> {
         let now = UnixNanos::now();
         let mut pending = Pending::default();
         let mut rejects = Vec::new();

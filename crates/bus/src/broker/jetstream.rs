@@ -22,6 +22,7 @@ use crate::{
 };
 
 mod connection;
+mod durable;
 mod manage;
 mod reader;
 mod wire;
