@@ -10,6 +10,7 @@ mod nats;
 mod overrun;
 mod raw;
 mod remade;
+mod reshard;
 mod stalled;
 mod streams;
 mod too_large;
