@@ -84,6 +84,16 @@ impl Bus {
         Ok(done)
     }
 
+    /// The shard count that the streams were made for; `None` when they do not say it.
+    pub async fn recorded_shards(&self) -> Result<Option<ShardCount>, BrokerError> {
+        match &self.broker {
+            Broker::Embedded(_) => Ok(Some(self.config.shards)),
+            Broker::JetStream(broker) => {
+                Ok(broker.shard_record().await?.count.and_then(|count| ShardCount::new(count.into()).ok()))
+            }
+        }
+    }
+
     /// Who spoke within the last seconds.
     async fn at_work(&self) -> Result<Vec<String>, BrokerError> {
         let before: BTreeMap<_, _> = self.spoken().await?.collect();

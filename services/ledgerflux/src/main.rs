@@ -10,6 +10,7 @@ mod commands;
 mod compose;
 mod exchange;
 mod feed;
+mod rejects;
 mod settings;
 
 use std::{process::ExitCode, time::Duration};
@@ -128,6 +129,8 @@ async fn dispatch(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Simulator(args) => return commands::simulate(&settings, args).await,
         Command::Migrate(args) => return commands::migrate(&settings, args.roles).await,
         Command::Retention(_) => return commands::retention(&settings).await,
+        Command::Rejects(args) => return rejects::run(&settings, args.command).await,
+        Command::Reshard(_) => return commands::reshard(&settings).await,
         Command::Config(_) => return Ok(()),
     };
     compose::run(settings, roles, addresses).await
