@@ -5,6 +5,7 @@
 //! in `normalise` and `product`, which do no I/O.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod attempt;
 mod config;
 pub mod metrics;
 mod normalise;

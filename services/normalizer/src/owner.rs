@@ -29,11 +29,11 @@ const GAP_LOG_PERIOD: Duration = Duration::from_secs(10);
 
 /// This process as the owner of the shard, from one recovery to the next failure.
 pub(crate) struct Owner<'a> {
-    worker: &'a Worker,
+    pub(crate) worker: &'a Worker,
     label: String,
-    source: Arc<str>,
+    pub(crate) source: Arc<str>,
     publisher: TickPublisher,
-    reader: WorkReader,
+    pub(crate) reader: WorkReader,
     state: ShardState,
     /// Progress of products since it was last told.
     progress: HashMap<Instrument, ShardProgress>,
@@ -93,7 +93,7 @@ impl<'a> Owner<'a> {
                 None if holds_consumer => self.worker.config.fetch_wait,
                 None => FIRST_FETCH_WAIT,
             };
-            let fetch = self.reader.fetch(self.worker.config.fetch_messages_max, wait);
+            let fetch = self.reader.fetch(self.worker.fetch_max(), wait);
             let deliveries = tokio::select! {
                 deliveries = fetch => deliveries.map_err(bus_error)?,
                 () = self.worker.context.shutdown.requested(), if drain_until.is_none() => continue,
@@ -104,7 +104,7 @@ impl<'a> Owner<'a> {
             }
             let drained = deliveries.is_empty() || drain_until.is_some_and(|until| Instant::now() > until);
             if !deliveries.is_empty() {
-                self.round(deliveries).await?;
+                self.attempt(deliveries).await?;
             }
             if drain_until.is_some() && drained {
                 return Ok(());
@@ -113,7 +113,7 @@ impl<'a> Owner<'a> {
     }
 
     /// One round: everything that was fetched is judged, published and, once that is durable, acknowledged.
-    async fn round(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), Error> {
+    pub(crate) async fn round(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), Error> {
         let mut round = Round::new(Arc::clone(&self.source), UnixNanos::now());
         let mut repeated = 0;
         for delivery in &mut deliveries {

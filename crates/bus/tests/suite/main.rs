@@ -8,8 +8,11 @@ mod heartbeats;
 mod limits;
 mod messages;
 mod nats;
+mod overrun;
 mod raw;
 mod remade;
+mod reshard;
+mod stalled;
 mod streams;
 mod too_large;
 mod trace;
@@ -83,6 +86,10 @@ on_each_substrate! {
         events_are_stored_once,
         rejects_are_stored_once,
         the_newest_batches_are_found;
+    overrun:
+        what_aged_out_unread_is_told_per_product,
+        what_was_read_in_time_is_no_overrun,
+        a_message_that_is_given_up_is_filed_tick_by_tick;
     limits:
         a_full_work_queue_refuses_and_recovers,
         full_history_drops_the_oldest;
