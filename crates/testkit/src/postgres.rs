@@ -62,7 +62,15 @@ impl Postgres {
     /// # Panics
     /// When it does not start; the message has the end of its log.
     pub async fn start_with(settings: &[&str]) -> Postgres {
-        or_panic(Postgres::try_start(settings).await)
+        Postgres::start_in(None, settings).await
+    }
+
+    /// The same with the data in an empty directory of the caller's, such as a small file system.
+    ///
+    /// # Panics
+    /// When it does not start; the message has the end of its log.
+    pub async fn start_in(data: Option<&Path>, settings: &[&str]) -> Postgres {
+        or_panic(Postgres::try_start(data, settings).await)
     }
 
     /// The server that the tests of this process share: started by the first who asks, stopped by the last who lets go.
@@ -138,8 +146,8 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    async fn try_start(settings: &[&str]) -> anyhow::Result<Postgres> {
-        let mut server = Server::initialise(settings)?;
+    async fn try_start(data: Option<&Path>, settings: &[&str]) -> anyhow::Result<Postgres> {
+        let mut server = Server::initialise(data, settings)?;
         let mut attempt = 1;
         loop {
             let port = free_port()?;
@@ -160,35 +168,35 @@ struct Server {
     child: Option<Guarded>,
     programs: PathBuf,
     settings: Vec<String>,
+    data: PathBuf,
     scratch: Scratch,
 }
 
 impl Server {
     /// Makes the data directory: `initdb` takes 0.4 s, which is not worth a cache.
-    fn initialise(settings: &[&str]) -> anyhow::Result<Server> {
+    fn initialise(data: Option<&Path>, settings: &[&str]) -> anyhow::Result<Server> {
         let scratch = Scratch::try_new()?;
         if is_root() {
-            std::os::unix::fs::chown(scratch.path(), Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID))
-                .context("cannot give the data directory to an unprivileged user")?;
+            for directory in data.into_iter().chain([scratch.path()]) {
+                std::os::unix::fs::chown(directory, Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID))
+                    .context("cannot give the data directory to an unprivileged user")?;
+            }
         }
         let server = Server {
             child: None,
             programs: reachable_programs(&scratch)?,
             settings: SETTINGS.iter().chain(settings).map(|setting| (*setting).to_owned()).collect(),
+            data: data.map_or_else(|| scratch.join("data"), Path::to_path_buf),
             scratch,
         };
         let mut initdb = server.command("initdb");
         initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
-        initdb.args(["--no-instructions", "--wal-segsize=1"]).arg("--pgdata").arg(server.data());
+        initdb.args(["--no-instructions", "--wal-segsize=1"]).arg("--pgdata").arg(&server.data);
         let output = initdb.output().context("cannot start initdb")?;
         if !output.status.success() {
             bail!("initdb refused: {}", String::from_utf8_lossy(&output.stderr));
         }
         Ok(server)
-    }
-
-    fn data(&self) -> PathBuf {
-        self.scratch.join("data")
     }
 
     fn log(&self) -> PathBuf {
@@ -207,7 +215,7 @@ impl Server {
     async fn launch(&mut self, port: u16) -> anyhow::Result<()> {
         let log = File::create(self.log()).context("cannot make the log of PostgreSQL")?;
         let mut command = self.command("postgres");
-        command.arg("-D").arg(self.data()).arg("-k").arg(self.scratch.path()).args(["-p", &port.to_string()]);
+        command.arg("-D").arg(&self.data).arg("-k").arg(self.scratch.path()).args(["-p", &port.to_string()]);
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
@@ -228,7 +236,7 @@ impl Server {
 
     /// The server keeps its pid in the first line of its pid file and its state in the last; a killed one leaves the file.
     fn is_ready(&self, pid: u32) -> bool {
-        let state = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
+        let state = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
         state.lines().next() == Some(pid.to_string().as_str())
             && state.lines().last().is_some_and(|line| line.trim() == "ready")
     }

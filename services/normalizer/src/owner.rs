@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Delivery, Source, TickPublisher, Work, WorkReader};
+use bus::{Delivery, Source, TickPublisher, Work, WorkReader, fail_point};
 use domain::{
     EventKind, FeedEvent, Instrument, RejectReason, RejectedTick, ShardProgress, TickBatch, UnixNanos,
 };
@@ -150,6 +150,7 @@ impl<'a> Owner<'a> {
         self.file(&rejects).await?;
         self.announce(&events).await?;
         let ticks = self.publish(pending).await?;
+        fail_point::pass("normalizer-published");
         self.tell(ticks, rejects.len() as u64, seen_before);
         self.reader.ack(&deliveries).await.map_err(bus_error)
     }

@@ -1,0 +1,5 @@
+//! To be written.
+use super::Scenario;
+pub(super) fn scenarios() -> Vec<Scenario> {
+    Vec::new()
+}
