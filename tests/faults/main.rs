@@ -44,13 +44,13 @@ async fn run(name: &str, fault: &str, options: &Options, scenarios: &[&Scenario]
     println!("{name}: {fault} (seed {})", options.seed);
     let started = Instant::now();
     let (mut setup, mut rules) = (options.setup(), rules(options));
-    for scenario in scenarios {
-        (scenario.prepare)(&mut setup);
-        (scenario.rules)(&mut rules);
-    }
     let mut recoveries = Vec::new();
     let outcome = AssertUnwindSafe(async {
-        let mut world = World::start(setup).await;
+        for scenario in scenarios {
+            (scenario.prepare)(&mut setup);
+            (scenario.rules)(&mut rules);
+        }
+        let mut world = World::start(setup.clone()).await;
         let inflicted = AssertUnwindSafe(async {
             world.load_for(world.setup.calm).await;
             for scenario in scenarios {
@@ -81,6 +81,7 @@ async fn run(name: &str, fault: &str, options: &Options, scenarios: &[&Scenario]
             Verdict { lines: vec![line], sums: Sums::default(), events: Default::default() }
         }
     };
+    scenarios::clean_up(&setup);
     for kind in scenarios.iter().filter_map(|scenario| scenario.records) {
         let count = verdict.events.get(kind).copied().unwrap_or_default();
         verdict.lines.push(Line { check: "recorded", ok: count > 0, told: format!("{count} events {kind}") });

@@ -92,6 +92,7 @@ impl Options {
             soak: self.soak,
             calm: Duration::from_secs(2),
             environment: Vec::new(),
+            exchange: Vec::new(),
             nats_store: None,
             postgres_data: None,
         }

@@ -83,6 +83,11 @@ fn configure(setup: &mut Setup, name: &str, value: &str) {
     setup.environment.push((format!("LEDGERFLUX_{name}"), value.to_owned()));
 }
 
+/// Takes away what a setup has made outside of the world.
+pub(crate) fn clean_up(setup: &Setup) {
+    disk::unmount(setup);
+}
+
 /// How long something is frozen or locked that comes back by itself.
 const FROZEN: Duration = Duration::from_secs(30);
 

@@ -24,7 +24,7 @@ pub(crate) struct Truth {
 }
 
 impl Truth {
-    /// Adds what one life of the exchange has written. Lines without a frame are trades that were made and not sent.
+    /// Adds what one life of the exchange has written. A line that says `"sent":false` is a trade that was made only.
     pub(crate) fn add_file(&mut self, file: &Path) {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let mut ends: BTreeMap<String, (u64, u64)> = BTreeMap::new();
@@ -37,10 +37,9 @@ impl Truth {
             };
             let end = ends.entry(product.to_owned()).or_insert((trade_id, trade_id));
             *end = (end.0.min(trade_id), end.1.max(trade_id));
-            if line.get("lost").is_some_and(|lost| lost == &Value::Bool(true)) || line["frame"].is_null() {
-                continue;
-            }
-            if let Some(trade) = trade(&line) {
+            if line["sent"] != false
+                && let Some(trade) = trade(&line)
+            {
                 self.sent.entry(product.to_owned()).or_default().entry(trade_id).or_insert(trade);
             }
         }

@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) calm: Duration,
     /// More configuration of every role.
     pub(crate) environment: Vec<(String, String)>,
+    /// More arguments of the exchange.
+    pub(crate) exchange: Vec<String>,
     /// Where the broker keeps its data, and the database its own, instead of a temporary directory.
     pub(crate) nats_store: Option<PathBuf>,
     pub(crate) postgres_data: Option<PathBuf>,
@@ -53,8 +55,6 @@ pub(crate) struct World {
     started: Instant,
     scratch: Scratch,
     truths: Vec<PathBuf>,
-    /// What the exchange is started with, besides where and what to write.
-    pub(crate) exchange_arguments: Vec<String>,
 }
 
 /// What a world had to show at its end.
@@ -84,7 +84,6 @@ impl World {
             started: Instant::now(),
             scratch: Scratch::new(),
             truths: Vec::new(),
-            exchange_arguments: exchange_arguments(&setup),
             processes: BTreeMap::new(),
             nats,
             postgres,
@@ -122,7 +121,7 @@ impl World {
 
     async fn start_exchange(&mut self) -> Process {
         let truth = self.scratch.join(&format!("truth-{}.jsonl", self.truths.len()));
-        let mut command = ledgerflux().arg("simulator").args(&self.exchange_arguments);
+        let mut command = ledgerflux().arg("simulator").args(exchange_arguments(&self.setup));
         command = command.args(["--listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"]);
         let mut process = command.args(["--print-addresses", "--truth"]).arg(&truth).spawn();
         let feed = process.address("feed", START).await;
@@ -235,7 +234,8 @@ impl World {
 fn exchange_arguments(setup: &Setup) -> Vec<String> {
     let (rate, seed) = (setup.rate.to_string(), setup.seed.to_string());
     let products = products(setup.products).join(",");
-    ["--generate", "--rate", &rate, "--seed", &seed, "--products", &products].map(str::to_owned).to_vec()
+    let usual = ["--generate", "--rate", &rate, "--seed", &seed, "--products", &products].map(str::to_owned);
+    usual.into_iter().chain(setup.exchange.iter().cloned()).collect()
 }
 
 /// `P0-USD`, `P1-USD` and so on.
