@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use proto::v1::{GetLatestPriceRequest, market_data_service_client::MarketDataServiceClient};
 use sqlx::{Connection as _, PgConnection, Row as _};
-use testkit::Postgres;
 
 use crate::{
     check::Line,
@@ -35,10 +34,8 @@ pub(crate) struct Life {
 }
 
 impl Life {
-    pub(crate) fn new(postgres: &Postgres, database: &str, products: Vec<String>) -> Self {
-        let name = database.rsplit('/').next().unwrap_or_default();
-        let database = format!("postgres://postgres@127.0.0.1:{}/{name}", postgres.port());
-        Self { database, products, connection: None, recoveries: BTreeMap::new() }
+    pub(crate) fn new(database: &str, products: Vec<String>) -> Self {
+        Self { database: database.to_owned(), products, connection: None, recoveries: BTreeMap::new() }
     }
 
     /// Forgets what was measured.

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod check;
+mod embedded;
 mod evidence;
 mod live;
 mod options;
@@ -50,11 +51,16 @@ async fn run(name: &str, fault: &str, options: &Options, scenarios: &[&Scenario]
             (scenario.prepare)(&mut setup);
             (scenario.rules)(&mut rules);
         }
+        if scenarios.iter().any(|scenario| scenario.run.is_none()) {
+            let (verdict, times) = embedded::crashes(&setup, rules).await;
+            recoveries = times;
+            return Ok(verdict);
+        }
         let mut world = World::start(setup.clone()).await;
         let inflicted = AssertUnwindSafe(async {
             world.load_for(world.setup.calm).await;
-            for scenario in scenarios {
-                (scenario.run)(&mut world).await;
+            for run in scenarios.iter().filter_map(|scenario| scenario.run) {
+                run(&mut world).await;
             }
         });
         let inflicted = inflicted.catch_unwind().await;
@@ -125,6 +131,15 @@ async fn the_short_set() {
     // One world bears them all, one after the other: starting one takes longer than most faults.
     let outcome = run("short", "the short set, one after the other", &options, &wanted).await;
     report::write("short", &options, std::slice::from_ref(&outcome));
+    conclude(&[outcome], options.seed);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_crash_of_the_embedded_default_costs_what_was_on_its_way() {
+    let options = Options::short();
+    let all = scenarios::all();
+    let embedded: Vec<&Scenario> = all.iter().filter(|scenario| scenario.run.is_none()).collect();
+    let outcome = run(embedded[0].name, embedded[0].fault, &options, &embedded).await;
     conclude(&[outcome], options.seed);
 }
 

@@ -31,14 +31,15 @@ pub(crate) struct Scenario {
     /// What is different from the usual setup.
     pub(crate) prepare: fn(&mut Setup),
     pub(crate) rules: fn(&mut Rules),
-    pub(crate) run: Run,
+    /// None: on the embedded default, which has no processes to tell apart.
+    pub(crate) run: Option<Run>,
     /// The kind of event that must have been recorded.
     pub(crate) records: Option<&'static str>,
 }
 
 impl Scenario {
     const fn new(name: &'static str, fault: &'static str, run: Run) -> Self {
-        Self { name, fault, short: false, prepare: |_| {}, rules: |_| {}, run, records: None }
+        Self { name, fault, short: false, prepare: |_| {}, rules: |_| {}, run: Some(run), records: None }
     }
 
     const fn short(mut self) -> Self {
@@ -83,6 +84,13 @@ fn configure(setup: &mut Setup, name: &str, value: &str) {
     setup.environment.push((format!("LEDGERFLUX_{name}"), value.to_owned()));
 }
 
+/// `ledgerflux up` on the in-memory bus and SQLite.
+fn embedded() -> Scenario {
+    let crash = "kill -9 of `ledgerflux up`";
+    let scenario = Scenario::new("embedded-crash", crash, |_| unreachable!("it has no world"));
+    Scenario { run: None, ..scenario }.rules(feed_broken)
+}
+
 /// Takes away what a setup has made outside of the world.
 pub(crate) fn clean_up(setup: &Setup) {
     disk::unmount(setup);
@@ -101,7 +109,23 @@ pub(crate) fn all() -> Vec<Scenario> {
         feed::scenarios(),
         disk::scenarios(),
         clock::scenarios(),
+        vec![embedded()],
         soak::scenarios(),
     ];
     parts.into_iter().flatten().collect()
+}
+
+/// What is promised names its scenario, and every scenario backs a promise.
+#[test]
+fn the_document_names_every_scenario() {
+    let text = std::fs::read_to_string(testkit::workspace_root().join("docs/guarantees.md")).unwrap();
+    let promises = text.split("## The promises").nth(1).and_then(|text| text.split("Beyond").next()).unwrap();
+    let rows = promises.lines().filter(|line| line.starts_with("| ") && !line.starts_with("| ---"));
+    let cells = rows.filter_map(|line| line.trim_end_matches(" |").rsplit(" | ").next());
+    let mut named: Vec<&str> = cells.flat_map(|cell| cell.split('`').skip(1).step_by(2)).collect();
+    named.sort_unstable();
+    let all = all();
+    let mut existing: Vec<&str> = all.iter().map(|scenario| scenario.name).collect();
+    existing.sort_unstable();
+    assert_eq!(named, existing);
 }

@@ -80,7 +80,7 @@ impl World {
             websocket: subscribers::websocket(clients.clone(), products.clone()),
             grpc: subscribers::grpc(clients),
             accepted: subscribers::witness(&nats.url()).await,
-            life: Life::new(&postgres, &database, products),
+            life: Life::new(&database, products),
             started: Instant::now(),
             scratch: Scratch::new(),
             truths: Vec::new(),
@@ -231,7 +231,8 @@ impl World {
     }
 }
 
-fn exchange_arguments(setup: &Setup) -> Vec<String> {
+/// What the exchange is told, besides where to listen and what to write.
+pub(crate) fn exchange_arguments(setup: &Setup) -> Vec<String> {
     let (rate, seed) = (setup.rate.to_string(), setup.seed.to_string());
     let products = products(setup.products).join(",");
     let usual = ["--generate", "--rate", &rate, "--seed", &seed, "--products", &products].map(str::to_owned);
@@ -239,7 +240,7 @@ fn exchange_arguments(setup: &Setup) -> Vec<String> {
 }
 
 /// `P0-USD`, `P1-USD` and so on.
-fn products(count: u16) -> Vec<String> {
+pub(crate) fn products(count: u16) -> Vec<String> {
     (0..count).map(|number| format!("P{number}-USD")).collect()
 }
 
