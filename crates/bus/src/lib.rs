@@ -9,6 +9,7 @@ mod broker;
 mod codec;
 mod config;
 mod connect;
+pub mod fail_point;
 mod failures;
 mod fence;
 mod follow;

@@ -8,6 +8,7 @@ use futures::future::try_join_all;
 use crate::{
     BrokerError, Bus, Owner, PublishError, Source, StreamKind,
     broker::{Broker, Outgoing, PublishFailure, Published, Stored},
+    fail_point,
     headers::{self, OWNER, PREVIOUS, RAW_EPOCH},
     metrics::{self, Refusal},
     publish::outgoing,
@@ -207,6 +208,7 @@ impl TickPublisher {
                 tracing::error!(subject, %by, own = %self.bus.owner, "fenced by an owner who started later");
             }
         })?;
+        fail_point::pass("normalizer-half-published");
         metrics::published(StreamKind::Ticks, message.payload.len(), batch.ticks.len(), published.duplicate);
         Ok(published.sequence)
     }

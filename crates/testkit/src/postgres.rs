@@ -135,6 +135,12 @@ impl Postgres {
         or_panic(self.server.lock().await.end(Signal::KILL).await);
     }
 
+    /// Whether it has not ended by itself.
+    pub async fn is_running(&self) -> bool {
+        let mut server = self.server.lock().await;
+        server.child.as_mut().is_some_and(|child| or_panic(child.exit_status()).is_none())
+    }
+
     /// Starts it again on the same port and data, after stopping it in good order if it runs.
     pub async fn restart(&self) {
         let mut server = self.server.lock().await;

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Delivery, Source, TickPublisher, Work, WorkReader};
+use bus::{Delivery, Source, TickPublisher, Work, WorkReader, fail_point};
 use domain::{Instrument, ShardProgress, TickBatch, UnixNanos};
 use metrics::counter;
 use runtime::LogGate;
@@ -151,6 +151,7 @@ impl<'a> Owner<'a> {
         self.file(&round.rejects).await?;
         self.announce(&round.events).await?;
         let ticks = self.publish(round.pending).await?;
+        fail_point::pass("normalizer-published");
         self.tell(ticks, round.rejects.len() as u64, round.duplicates);
         self.reader.ack(&deliveries).await.map_err(bus_error)
     }

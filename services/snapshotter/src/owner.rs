@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{Delivery, Work, WorkReader};
+use bus::{Delivery, Work, WorkReader, fail_point};
 use domain::{RejectReason, RejectedTick, ShardProgress, Snapshot, Tick, UnixNanos};
 use metrics::{counter, histogram};
 use runtime::{Backoff, ErrorChain};
@@ -108,8 +108,14 @@ impl<'a> Owner<'a> {
             due = self.latest.due(UnixNanos::now(), interval);
             self.write(&[], &due).await??;
         }
+        if !rows.is_empty() {
+            fail_point::pass("snapshotter-committed");
+        }
         for snapshot in &due {
             self.worker.bus.publish_snapshot(snapshot).await.map_err(bus_error)?;
+        }
+        if !rows.is_empty() && !due.is_empty() {
+            fail_point::pass("snapshotter-snapshot-published");
         }
         counter!(names::SNAPSHOTS, "shard" => self.label.clone()).increment(due.len() as u64);
         self.latest.written(&due);

@@ -11,7 +11,7 @@ use opentelemetry::Context;
 use crate::{
     BrokerError, Bus, PublishError, StreamKind,
     broker::{Outgoing, PublishFailure},
-    metrics,
+    fail_point, metrics,
     publish::outgoing,
 };
 
@@ -61,6 +61,7 @@ impl Departure {
         loop {
             match self.bus.broker.publish(message).await {
                 Ok(published) => {
+                    fail_point::pass("ingestor-published");
                     metrics::published(message.stream, message.payload.len(), ticks, published.duplicate);
                     if failures > 0 {
                         tracing::info!(subject = %message.subject, failures, "published after all");
