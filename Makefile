@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs from a fresh clone with Rust, Python 3 and Node.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format typecheck coverage bench-store install tools clean up down gateway-ui grafana prometheus
+.PHONY: help demo test lint format typecheck coverage faults bench-store install tools clean up down gateway-ui grafana prometheus
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -45,8 +45,12 @@ typecheck: ## Check that everything compiles, without building it
 coverage: tools ## Test coverage: summary, HTML report under coverage/, fails below the thresholds
 	$(PYTHON) scripts/coverage.py $(ARGS)
 
-bench-store: tools ## How fast the writer is on PostgreSQL, beside the bare inserts of the same ticks
+faults: tools ## Every fault under load, an hour or more, report in target/faults (ARGS="--list", ARGS="--only NAME --seed N")
+	FAULTS="$(ARGS)" $(CARGO) test --locked --profile demo --package ledgerflux --test faults -- --ignored --nocapture
+
+bench-store: tools ## How fast the writer, the queries of history and retention are on PostgreSQL, beside its own limits
 	$(CARGO) bench --locked --package store --bench write $(ARGS)
+	$(CARGO) bench --locked --package ledgerflux --bench history $(ARGS)
 
 install: ## Say what is missing on this machine and fetch the pinned tools
 	$(PYTHON) scripts/prerequisites.py

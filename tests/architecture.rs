@@ -66,8 +66,8 @@ fn root() -> PathBuf {
         .to_path_buf()
 }
 
-/// Package name to the names of its dependencies (normal and build ones), from Cargo's own mouth.
-fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+/// What Cargo says of the packages.
+fn metadata() -> Value {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let output = Command::new(cargo)
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
@@ -75,7 +75,12 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
         .output()
         .expect("cargo can be started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+/// Package name to the names of its dependencies (normal and build ones), from Cargo's own mouth.
+fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
+    let metadata = metadata();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     let of_package = |package: &Value| {
         let dependencies = package["dependencies"].as_array().unwrap().iter();
@@ -86,6 +91,25 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     };
     let packages = metadata["packages"].as_array().unwrap();
     packages.iter().map(|package| (text(&package["name"]), of_package(package))).collect()
+}
+
+/// Places at which a process can be made to die are for tests alone: only what tests depend on turns them on.
+#[test]
+fn fail_points_are_off_in_what_ships() {
+    let metadata = metadata();
+    let mut known = 0;
+    for package in metadata["packages"].as_array().unwrap() {
+        known += usize::from(package["features"].get("fail-points").is_some());
+        for (feature, implied) in package["features"].as_object().unwrap() {
+            let turned_on = implied.to_string().contains("fail-points");
+            assert!(!turned_on, "{} turns fail points on by its feature {feature}", package["name"]);
+        }
+        for dependency in package["dependencies"].as_array().unwrap() {
+            let turned_on = dependency["features"].to_string().contains("fail-points");
+            assert!(!turned_on || dependency["kind"] == "dev", "{} turns fail points on", package["name"]);
+        }
+    }
+    assert_eq!(known, 1, "the feature is declared once, where the fail points are");
 }
 
 /// One line of a source file, with what is needed to judge it.

@@ -2,7 +2,7 @@
 //!
 //! It is a dev-dependency only and knows nothing of the domain. Everything it starts listens on a random loopback
 //! port and ends when its handle is dropped, also when a test panics, and even when the test process is killed.
-//! Entry types: [`NatsServer`], [`Postgres`], [`Process`], [`TlsMaterial`], and [`eventually`] to wait for a condition
+//! Entry types: [`NatsServer`], [`Postgres`], [`Process`], [`Proxy`], [`TlsMaterial`], and [`eventually`] to wait for a condition
 //! instead of a time.
 //!
 //! Because only tests use it, its functions panic with a clear message instead of returning errors that every test
@@ -13,6 +13,7 @@ mod eventually;
 mod nats;
 mod postgres;
 mod process;
+mod proxy;
 mod scratch;
 mod tls;
 mod tools;
@@ -21,6 +22,7 @@ pub use eventually::{Outcome, eventually};
 pub use nats::NatsServer;
 pub use postgres::Postgres;
 pub use process::{Process, ProcessBuilder};
+pub use proxy::{Fault, Proxy, Toward};
 pub use rustix::process::Signal;
 pub use scratch::Scratch;
 pub use tls::TlsMaterial;

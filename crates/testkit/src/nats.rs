@@ -1,7 +1,7 @@
 //! A real nats-server with JetStream.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ const STOP_DEADLINE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct NatsServer {
     scratch: Scratch,
+    store: PathBuf,
     extra_config: String,
     port: u16,
     child: Option<Guarded>,
@@ -38,8 +39,18 @@ impl NatsServer {
     /// # Panics
     /// When it does not start; the message has the end of its log.
     pub async fn start_with(extra_config: &str) -> NatsServer {
+        NatsServer::start_in(None, extra_config).await
+    }
+
+    /// The same with the data in a directory of the caller's, such as a small file system.
+    ///
+    /// # Panics
+    /// When it does not start; the message has the end of its log.
+    pub async fn start_in(store: Option<&Path>, extra_config: &str) -> NatsServer {
+        let scratch = Scratch::new();
         let mut server = NatsServer {
-            scratch: Scratch::new(),
+            store: store.map_or_else(|| scratch.join("store"), Path::to_path_buf),
+            scratch,
             extra_config: extra_config.to_owned(),
             port: 0,
             child: None,
@@ -91,8 +102,7 @@ impl NatsServer {
     /// Forgets all streams and consumers: ends it, removes its data, starts it again on the same port.
     pub async fn wipe(&mut self) {
         or_panic(self.end(Signal::KILL).await);
-        let store = self.scratch.join("store");
-        or_panic(std::fs::remove_dir_all(&store).context("cannot remove the data of nats-server"));
+        or_panic(std::fs::remove_dir_all(&self.store).context("cannot remove the data of nats-server"));
         or_panic(self.launch().await);
     }
 
@@ -118,7 +128,8 @@ impl NatsServer {
         let port = if self.port == 0 { -1 } else { i32::from(self.port) };
         let config = format!(
             "listen: \"127.0.0.1:{port}\"\nports_file_dir: \"{directory}\"\n\
-             jetstream {{ store_dir: \"{directory}/store\" }}\n{}\n",
+             jetstream {{ store_dir: \"{}\" }}\n{}\n",
+            self.store.display(),
             self.extra_config
         );
         let config_file = self.scratch.join("nats.conf");

@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod upkeep;
+
+pub(crate) use upkeep::{ListArgs, RejectsArgs, RejectsCommand, ReshardArgs, ResubmitArgs, ShowArgs};
+
 /// A flag that overrides a key of the configuration: key, value, name of the flag.
 pub(crate) type Override = (String, String, String);
 
@@ -68,6 +72,12 @@ pub(crate) enum Command {
         after_help = "Example:\n  ledgerflux retention --keep 24h --database postgres://owner@127.0.0.1/ledgerflux"
     )]
     Retention(RetentionArgs),
+    /// List what was refused, show one, or submit a corrected one again.
+    #[command(after_help = upkeep::REJECTS_EXAMPLES)]
+    Rejects(RejectsArgs),
+    /// Change the number of shards of the streams. Stop the ingestors, normalizers and snapshotters first.
+    #[command(after_help = upkeep::RESHARD_EXAMPLES)]
+    Reshard(ReshardArgs),
     /// Check or print the configuration.
     Config(ConfigArgs),
 }
@@ -312,6 +322,12 @@ impl Collected {
         )
     }
 
+    /// For commands whose answer is what counts: only warnings are logged, unless told otherwise.
+    fn quiet(self, args: &CommonArgs) -> Self {
+        let told = args.log.is_some() || std::env::var_os("LEDGERFLUX_TELEMETRY__LOG").is_some();
+        self.add("telemetry.log", "the default of this command", (!told).then(|| "warn".to_owned()).as_ref())
+    }
+
     fn serve(self, args: &ServeArgs) -> Self {
         self.common(&args.common).add("ops.listen", "--ops-listen", args.ops_listen.as_ref())
     }
@@ -345,6 +361,8 @@ impl Command {
             Self::Simulator(_) => "simulator",
             Self::Migrate(_) => "migrate",
             Self::Retention(_) => "retention",
+            Self::Rejects(_) => "rejects",
+            Self::Reshard(_) => "reshard",
             Self::Config(_) => "config",
         }
     }
@@ -361,6 +379,8 @@ impl Command {
             Self::Simulator(args) => &args.serve.common,
             Self::Migrate(args) => &args.common,
             Self::Retention(args) => &args.common,
+            Self::Rejects(args) => args.common(),
+            Self::Reshard(args) => &args.common,
             Self::Config(args) => match &args.command {
                 ConfigCommand::Check(common) | ConfigCommand::Print(common) => common,
             },
@@ -408,6 +428,14 @@ impl Command {
                 "--keep",
                 Some(&args.keep),
             ),
+            Self::Rejects(args) => {
+                flags.common(self.common()).quiet(self.common()).add("bus.nats", "--nats", args.nats())
+            }
+            Self::Reshard(args) => flags
+                .common(&args.common)
+                .quiet(&args.common)
+                .add("bus.nats", "--nats", args.nats.as_ref())
+                .add("bus.shards", "N", Some(&args.shards)),
             Self::Config(_) => flags.common(self.common()),
         }
         .0

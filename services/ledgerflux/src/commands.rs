@@ -33,7 +33,9 @@ impl ConnectError {
         match self {
             Self::Migrate(error) => !matches!(error, migrations::MigrateError::Apply(_)),
             // Another process is about to migrate, or somebody is told to by the log.
-            Self::Connect(error) => error.is_retryable() || matches!(error, StoreError::NotMigrated { .. }),
+            // Somebody is about to migrate.
+            Self::Connect(StoreError::NotMigrated { .. } | StoreError::NoRights(_)) => true,
+            Self::Connect(error) => error.is_retryable(),
         }
     }
 }
@@ -64,6 +66,28 @@ pub(crate) async fn retention(settings: &Settings) -> anyhow::Result<()> {
         "horizon {horizon}: {} partitions and {} rows dropped",
         report.partitions_dropped, report.rows_deleted
     );
+    Ok(())
+}
+
+/// `ledgerflux reshard N`
+pub(crate) async fn reshard(settings: &Settings) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        settings.bus.nats.is_some(),
+        "there is nothing to reshard without --nats: the bus of `up` is in memory, and `up --shards N` makes it for N"
+    );
+    let bus = bus::Bus::connect(&settings.bus).await?;
+    let done = bus.reshard().await?;
+    let (after, raw, ticks) = (done.after, done.raw_messages, done.tick_messages);
+    match done.before {
+        Some(before) if before == after && raw + ticks == 0 => println!("there are {after} shards already"),
+        before => {
+            let before = before.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
+            println!(
+                "from {before} to {after} shards; moved {raw} raw messages and {ticks} messages of ticks"
+            );
+            println!("start every role with --shards {after} (bus.shards)");
+        }
+    }
     Ok(())
 }
 

@@ -22,13 +22,16 @@ use crate::{
 };
 
 mod connection;
+mod durable;
 mod manage;
 mod reader;
+mod reshard;
 mod wire;
 mod work;
 
 use connection::Observer;
 pub(crate) use reader::OrderedReader;
+pub(crate) use reshard::ShardRecord;
 use wire::{from_stream, to_wire};
 pub(crate) use work::WorkConsumer;
 

@@ -1,0 +1,143 @@
+//! The checker sees what it is for: a guard that cannot see is worse than none.
+
+use std::collections::BTreeMap;
+
+use domain::Decimal;
+
+use super::*;
+use crate::{
+    evidence::{Gap, Reject, Row, Seen},
+    truth::Trade,
+};
+
+const STRICT: Rules = Rules {
+    gaps_expected: true,
+    feed_broken: false,
+    exchange_killed: false,
+    broker_lost: false,
+    feed_disordered: false,
+};
+
+/// Ten trades that were sent, accepted and stored.
+fn perfect() -> (Truth, Evidence) {
+    let trade = |id: u64| Trade {
+        price: Decimal::from(id),
+        size: Decimal::ONE,
+        side: "buy".into(),
+        ts_event: 1_000 * i64::try_from(id).unwrap(),
+    };
+    let truth = Truth {
+        sent: BTreeMap::from([("A-B".into(), (1..=10).map(|id| (id, trade(id))).collect())]),
+        made: BTreeMap::from([("A-B".into(), vec![(1, 10)])]),
+    };
+    let row = |id: u64| Row {
+        product: "A-B".into(),
+        trade_id: id,
+        run: 0,
+        sequence: Some(100 + id),
+        ts_event: 1_000 * i64::try_from(id).unwrap(),
+        price: Decimal::from(id),
+        size: Decimal::ONE,
+        side: "buy".into(),
+    };
+    let mut seen = Seen::default();
+    seen.tick("A-B", (0, 101), 1_000, Some((1, Decimal::ONE)));
+    let evidence = Evidence {
+        accepted: BTreeMap::from([("A-B".into(), (1..=10).collect())]),
+        stored: (1..=10).map(row).collect(),
+        bars: 1,
+        subscribers: vec![("one", seen)],
+        ..Evidence::default()
+    };
+    (truth, evidence)
+}
+
+fn gap(first: u64, last: u64, repaired: u64) -> Gap {
+    Gap { product: "A-B".into(), first, last, repaired }
+}
+
+/// The checks that fail.
+fn failing(truth: &Truth, evidence: &Evidence, rules: Rules) -> Vec<&'static str> {
+    check(truth, evidence, rules).0.into_iter().filter(|line| !line.ok).map(|line| line.check).collect()
+}
+
+#[track_caller]
+fn fails(change: impl FnOnce(&mut Evidence), rules: Rules, checks: &[&str]) {
+    let (truth, mut evidence) = perfect();
+    change(&mut evidence);
+    assert_eq!(failing(&truth, &evidence, rules), checks);
+}
+
+#[test]
+fn what_is_right_passes() {
+    fails(|_| {}, STRICT, &[]);
+    let broken = Rules { feed_broken: true, ..STRICT };
+    let missing = |evidence: &mut Evidence| {
+        evidence.stored.retain(|row| !(4..=6).contains(&row.trade_id));
+        evidence.accepted.get_mut("A-B").unwrap().retain(|id| !(4..=6).contains(id));
+    };
+    let in_gap = |evidence: &mut Evidence| {
+        missing(evidence);
+        evidence.gaps.push(gap(4, 6, 0));
+    };
+    fails(in_gap, broken, &[]);
+    fails(missing, Rules { gaps_expected: false, ..broken }, &[]);
+    fails(missing, broken, &["accounted for"]);
+    fails(in_gap, STRICT, &["accounted for"]);
+}
+
+#[test]
+fn what_is_lost_is_seen() {
+    let lose = |evidence: &mut Evidence| {
+        evidence.stored.remove(4);
+    };
+    fails(lose, STRICT, &["lost", "accounted for"]);
+    fails(lose, Rules { feed_broken: true, gaps_expected: false, ..STRICT }, &["lost"]);
+    // A gap does not excuse the loss of what was accepted.
+    let hide = |evidence: &mut Evidence| {
+        evidence.stored.remove(4);
+        evidence.gaps.push(gap(5, 5, 0));
+    };
+    fails(hide, Rules { feed_broken: true, ..STRICT }, &["lost"]);
+    fails(hide, Rules { broker_lost: true, ..STRICT }, &[]);
+}
+
+#[test]
+fn what_is_there_twice_is_seen() {
+    let twice = |evidence: &mut Evidence| {
+        let again = Row { sequence: Some(111), ..evidence.stored[9].clone() };
+        evidence.stored.push(again);
+    };
+    fails(twice, STRICT, &["duplicated", "reordered"]);
+    let reject = Reject { product: "A-B".into(), trade_id: Some(3), reason: "too_old".into() };
+    fails(|evidence| evidence.rejects.push(reject), STRICT, &["in one place", "rejects"]);
+    fails(|evidence| evidence.gaps.push(gap(3, 3, 0)), STRICT, &["in one place"]);
+    fails(|evidence| evidence.gaps.push(gap(3, 3, 1)), STRICT, &[]);
+    fails(|evidence| evidence.gaps.extend([gap(3, 4, 2), gap(4, 5, 2)]), STRICT, &["in one place"]);
+}
+
+#[test]
+fn what_is_wrong_or_out_of_order_is_seen() {
+    fails(|evidence| evidence.stored[2].price = Decimal::from(99), STRICT, &["unexpected"]);
+    fails(|evidence| evidence.stored[2].ts_event += 1_000, STRICT, &["unexpected"]);
+    fails(|evidence| evidence.stored.swap(2, 3), STRICT, &["reordered"]);
+    fails(|evidence| evidence.bars_that_differ = 1, STRICT, &["bars"]);
+    fails(|evidence| evidence.latest_that_differ = 1, STRICT, &["latest"]);
+    let back = |evidence: &mut Evidence| evidence.subscribers[0].1.tick("A-B", (0, 101), 1_000, None);
+    fails(back, STRICT, &["reordered, subscriber"]);
+    let other = |evidence: &mut Evidence| {
+        evidence.subscribers[0].1.tick("A-B", (0, 102), 2_000, Some((2, Decimal::ONE)));
+    };
+    fails(other, STRICT, &["unexpected, subscriber"]);
+    let again = |evidence: &mut Evidence| {
+        evidence.subscribers[0].1.connected();
+        evidence.subscribers[0].1.tick("A-B", (0, 101), 1_000, None);
+    };
+    fails(again, STRICT, &[]);
+}
+
+#[test]
+fn nothing_at_all_is_no_success() {
+    let failing = failing(&Truth::default(), &Evidence::default(), STRICT);
+    assert_eq!(failing, ["accounted for", "bars"]);
+}

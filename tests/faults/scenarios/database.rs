@@ -1,0 +1,66 @@
+//! The database goes away, comes back, or does not answer.
+
+use std::time::Duration;
+
+use futures::FutureExt as _;
+
+use super::Scenario;
+use crate::world::World;
+
+const TERMINATE: &str =
+    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'ledgerflux%'";
+const LOCK: &str = "BEGIN; LOCK TABLE tick_history IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(30); COMMIT";
+
+pub(super) fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("postgres-kill", "kill -9 of PostgreSQL", |w| kills(w).boxed_local()).short(),
+        Scenario::new("postgres-restart", "PostgreSQL is restarted", |w| restarts(w).boxed_local()),
+        Scenario::new("postgres-away", "PostgreSQL is away for 30 s", |w| away(w).boxed_local()),
+        Scenario::new("postgres-terminate", "all backends are terminated", |w| terminate(w).boxed_local())
+            .short(),
+        Scenario::new("postgres-lock", "tick_history is locked for 30 s", |w| lock(w).boxed_local()),
+        Scenario::new("postgres-half-open", "every connection to PostgreSQL is half-open", |w| {
+            half_open(w).boxed_local()
+        }),
+    ]
+}
+
+async fn kills(world: &mut World) {
+    for _ in 0..(world.setup.count / 4).max(1) {
+        world.random_moment(Duration::from_secs(2)).await;
+        world.postgres.kill().await;
+        world.postgres.restart().await;
+        world.recovers("kill -9 PostgreSQL").await;
+    }
+}
+
+async fn restarts(world: &mut World) {
+    world.postgres.restart().await;
+    world.recovers("restart of PostgreSQL").await;
+}
+
+async fn away(world: &mut World) {
+    world.postgres.stop().await;
+    world.load_for(super::FROZEN).await;
+    world.postgres.restart().await;
+    world.recovers("PostgreSQL away").await;
+}
+
+async fn terminate(world: &mut World) {
+    for _ in 0..(world.setup.count / 4).max(1) {
+        world.random_moment(Duration::from_secs(1)).await;
+        let terminated: u32 = world.postgres.psql(&world.database, TERMINATE).await.parse().expect("a count");
+        assert!(terminated > 0, "there were no backends, so nothing was tested");
+        world.recovers("backends terminated").await;
+    }
+}
+
+async fn lock(world: &mut World) {
+    world.postgres.psql(&world.database, LOCK).await;
+    world.recovers("table locked").await;
+}
+
+async fn half_open(world: &mut World) {
+    world.surroundings.links.all("database-").for_each(testkit::Proxy::strand);
+    world.recovers("half-open connections to PostgreSQL").await;
+}
