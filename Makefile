@@ -45,8 +45,9 @@ typecheck: ## Check that everything compiles, without building it
 coverage: tools ## Test coverage: summary, HTML report under coverage/, fails below the thresholds
 	$(PYTHON) scripts/coverage.py $(ARGS)
 
-bench-store: tools ## How fast the writer is on PostgreSQL, beside the bare inserts of the same ticks
+bench-store: tools ## How fast the writer, the queries of history and retention are on PostgreSQL, beside its own limits
 	$(CARGO) bench --locked --package store --bench write $(ARGS)
+	$(CARGO) bench --locked --package ledgerflux --bench history $(ARGS)
 
 install: ## Say what is missing on this machine and fetch the pinned tools
 	$(PYTHON) scripts/prerequisites.py

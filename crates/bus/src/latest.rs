@@ -1,8 +1,8 @@
 //! The newest of what the bus holds: snapshots, batches, statuses.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
-use domain::{Instrument, RoleStatus, Snapshot, TickBatch, UnixNanos};
+use domain::{FeedEvent, Instrument, RoleStatus, Snapshot, TickBatch, UnixNanos};
 
 use crate::{
     BrokerError, Bus, StreamKind, broker::Stored, codec, headers::RAW_EPOCH, metrics, subjects::Parsed,
@@ -19,6 +19,25 @@ impl Bus {
         let stored = self.broker.last_per_subject(StreamKind::Ticks).await?;
         let newest = self.newest_batches(&stored).into_iter();
         Ok(newest.map(|newest| (newest.stream_sequence, newest.batch)).collect())
+    }
+
+    /// What was said last of each product itself: its currencies, increments and status.
+    pub async fn last_product_details(&self) -> Result<Vec<FeedEvent>, BrokerError> {
+        let stored = self.broker.last_per_subject(StreamKind::Events).await?;
+        let is_wanted = |stored: &&Stored| matches!(self.subjects.parse(&stored.subject), Some(Parsed::Event(kind, _)) if kind == "product");
+        let wanted = stored.iter().filter(is_wanted);
+        Ok(wanted.filter_map(|stored| decoded(StreamKind::Events, stored)).collect())
+    }
+
+    /// How many refused messages `LF_REJECTS` holds of each product; those that name none are left out.
+    pub async fn reject_counts(&self) -> Result<BTreeMap<Instrument, u64>, BrokerError> {
+        let mut counts = BTreeMap::new();
+        for (subject, count) in self.broker.count_per_subject(StreamKind::Rejects).await? {
+            if let Some(Parsed::Reject(_, Some(instrument))) = self.subjects.parse(&subject) {
+                *counts.entry(instrument).or_default() += count;
+            }
+        }
+        Ok(counts)
     }
 
     /// What each instance of each role said of itself within the last minute.

@@ -27,6 +27,8 @@ const MIGRATIONS: [&str; 7] = [
     "m0006_partitions",
     "m0007_ledger",
 ];
+/// What PostgreSQL says when a user may not do something.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// How long the test of a connection before its use may take: one whose other end vanished never answers.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long SQLite waits for another process to end its transaction.
@@ -125,6 +127,9 @@ impl Store {
         let rows = match reader.query_all_raw(select).await {
             Ok(rows) => rows,
             Err(error) if is_missing_table(&error) => Vec::new(),
+            Err(error) if code(&error).as_deref() == Some(INSUFFICIENT_PRIVILEGE) => {
+                return Err(StoreError::NoRights(error));
+            }
             Err(error) => return Err(during("read the applied migrations")(error)),
         };
         let applied = rows

@@ -24,6 +24,9 @@ pub enum StoreError {
         /// The first step that has not been applied.
         missing: &'static str,
     },
+    /// The user may not read the tables: the roles of the database are not set up yet, or it has none of them.
+    #[error("the database gives this user no rights, run `ledgerflux migrate --roles` and grant it a role")]
+    NoRights(#[source] DbErr),
     /// The partitions of this database have another width; it cannot be changed.
     #[error("the partitions of this database are {stored:?} wide, not {configured:?} as configured")]
     PartitionWidth {
@@ -96,6 +99,7 @@ impl StoreError {
             Self::TimedOut { .. } => true,
             Self::UnsupportedUrl { .. }
             | Self::NotMigrated { .. }
+            | Self::NoRights(_)
             | Self::PartitionWidth { .. }
             | Self::Corrupt { .. }
             | Self::NotStorable(_) => false,

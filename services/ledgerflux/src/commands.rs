@@ -33,7 +33,9 @@ impl ConnectError {
         match self {
             Self::Migrate(error) => !matches!(error, migrations::MigrateError::Apply(_)),
             // Another process is about to migrate, or somebody is told to by the log.
-            Self::Connect(error) => error.is_retryable() || matches!(error, StoreError::NotMigrated { .. }),
+            // Somebody is about to migrate.
+            Self::Connect(StoreError::NotMigrated { .. } | StoreError::NoRights(_)) => true,
+            Self::Connect(error) => error.is_retryable(),
         }
     }
 }
