@@ -183,6 +183,17 @@ impl Broker {
         }
     }
 
+    /// How many messages each subject of the stream has.
+    pub(crate) async fn count_per_subject(
+        &self,
+        stream: StreamKind,
+    ) -> Result<Vec<(String, u64)>, BrokerError> {
+        match self {
+            Self::Embedded(broker) => broker.count_per_subject(stream),
+            Self::JetStream(broker) => broker.count_per_subject(stream).await,
+        }
+    }
+
     pub(crate) async fn stream_state(&self, stream: StreamKind) -> Result<StreamState, BrokerError> {
         match self {
             Self::Embedded(broker) => broker.stream_state(stream),

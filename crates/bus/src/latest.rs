@@ -1,6 +1,6 @@
 //! The newest of what the bus holds: snapshots, batches, gaps, statuses.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use domain::{EventKind, FeedEvent, Gap, Instrument, RoleStatus, Snapshot, TickBatch, UnixNanos};
 
@@ -23,16 +23,35 @@ impl Bus {
 
     /// The newest gap that was announced of each product, as far as `LF_EVENTS` goes back, in stream order.
     pub async fn last_gaps(&self) -> Result<Vec<Gap>, BrokerError> {
+        let gap_of = |event: FeedEvent| match event.kind {
+            EventKind::Gap(gap) => Some(gap),
+            _ => None,
+        };
+        Ok(self.last_events("gap").await?.into_iter().filter_map(gap_of).collect())
+    }
+
+    /// What was said last of each product itself: its currencies, increments and status.
+    pub async fn last_product_details(&self) -> Result<Vec<FeedEvent>, BrokerError> {
+        self.last_events("product").await
+    }
+
+    /// The last event of a kind of each product, in stream order.
+    async fn last_events(&self, name: &str) -> Result<Vec<FeedEvent>, BrokerError> {
         let stored = self.broker.last_per_subject(StreamKind::Events).await?;
-        let is_gap = |stored: &&Stored| matches!(self.subjects.parse(&stored.subject), Some(Parsed::Event(kind, _)) if kind == "gap");
-        let events = stored.iter().filter(is_gap);
-        let events = events.filter_map(|stored| decoded::<FeedEvent>(StreamKind::Events, stored));
-        Ok(events
-            .filter_map(|event| match event.kind {
-                EventKind::Gap(gap) => Some(gap),
-                _ => None,
-            })
-            .collect())
+        let is_wanted = |stored: &&Stored| matches!(self.subjects.parse(&stored.subject), Some(Parsed::Event(kind, _)) if kind == name);
+        let wanted = stored.iter().filter(is_wanted);
+        Ok(wanted.filter_map(|stored| decoded(StreamKind::Events, stored)).collect())
+    }
+
+    /// How many refused messages `LF_REJECTS` holds of each product; those that name none are left out.
+    pub async fn reject_counts(&self) -> Result<BTreeMap<Instrument, u64>, BrokerError> {
+        let mut counts = BTreeMap::new();
+        for (subject, count) in self.broker.count_per_subject(StreamKind::Rejects).await? {
+            if let Some(Parsed::Reject(_, Some(instrument))) = self.subjects.parse(&subject) {
+                *counts.entry(instrument).or_default() += count;
+            }
+        }
+        Ok(counts)
     }
 
     /// What each instance of each role said of itself within the last minute.

@@ -103,6 +103,11 @@ impl Subjects {
         self.of_shard(&["tick", "fill"], shard)
     }
 
+    /// What the ledger of gaps reads: which trades are missing, and which nobody has any more.
+    pub fn gap_filters(&self) -> Vec<String> {
+        ["gap", "repaired"].map(|kind| self.join(&["event", kind, ">"])).to_vec()
+    }
+
     /// Everything under one or several kinds, e.g. `lf.raw.>`.
     pub(crate) fn all(&self, kinds: &[&str]) -> Vec<String> {
         kinds.iter().map(|kind| self.join(&[kind, ">"])).collect()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::{Instrument, Position, Shard, TickBatch};
+use domain::{FeedEvent, Instrument, Position, Shard, TickBatch};
 use opentelemetry::Context;
 use thiserror::Error;
 use tokio::time::Instant;
@@ -16,7 +16,7 @@ use stall::Stall;
 use crate::{
     BrokerError, Bus, PublishError, Source, StreamKind, Undecodable,
     broker::{DurableSpec, Receipt, WorkConsumer, WorkMessage},
-    codec,
+    codec::{self, Payload},
     metrics::{self, ResetCause},
     subjects::Parsed,
 };
@@ -28,6 +28,8 @@ pub enum Work {
     Raw,
     /// The validated ticks, for the snapshotter of a shard.
     Ticks,
+    /// What the feeds say of gaps, of every product, for the snapshotter of a shard.
+    Gaps,
 }
 
 impl Work {
@@ -36,6 +38,7 @@ impl Work {
         match self {
             Self::Raw => StreamKind::Raw,
             Self::Ticks => StreamKind::Ticks,
+            Self::Gaps => StreamKind::Events,
         }
     }
 
@@ -49,6 +52,7 @@ impl Work {
         match self {
             Self::Raw => "normalizer",
             Self::Ticks => "snapshotter",
+            Self::Gaps => "ledger",
         }
     }
 }
@@ -70,15 +74,15 @@ pub enum FetchError {
 
 /// One message of work. It comes again until it is acknowledged.
 #[derive(Debug)]
-pub struct Delivery {
+pub struct Delivery<T = TickBatch> {
     /// Where it stands in its stream.
     pub stream_sequence: u64,
-    /// Whether its ticks come from the live feed.
+    /// Whether its ticks come from the live feed; events are always live.
     pub source: Source,
     /// Its subject.
     pub subject: String,
     /// What it says, or why that cannot be read.
-    pub content: Result<TickBatch, Undecodable>,
+    pub content: Result<T, Undecodable>,
     /// The trace of whoever published it.
     pub context: Context,
     /// Whether this message was given out before, as far as is known.
@@ -108,7 +112,7 @@ pub struct Lag {
 /// Messages that left the stream unread are told as an overrun of their product before anything newer of it is given out.
 /// A consumer that gives nothing though messages wait for it is made anew.
 #[derive(Debug)]
-pub struct WorkReader {
+pub struct WorkReader<T = TickBatch> {
     work: Work,
     bus: Bus,
     consumer: WorkConsumer,
@@ -121,12 +125,23 @@ pub struct WorkReader {
     chain: Chain,
     stall: Stall,
     /// Came from the consumer and were not given out yet: the caller may stop waiting at any time.
-    arrived: Vec<Delivery>,
+    arrived: Vec<Delivery<T>>,
 }
 
 impl Bus {
-    /// The work of a shard. Nothing is asked of the broker before the first fetch.
+    /// The raw ticks of a shard, for its normalizer, or the validated ones, for its snapshotter. Nothing is asked of the
+    /// broker before the first fetch.
     pub fn work(&self, work: Work, shard: Shard) -> WorkReader {
+        self.reader(work, shard)
+    }
+
+    /// The events that say which trades are missing and what becomes of them, for the snapshotter of a shard. Those of the
+    /// products of other shards come too: a subject of an event does not name the shard.
+    pub fn gap_work(&self, shard: Shard) -> WorkReader<FeedEvent> {
+        self.reader(Work::Gaps, shard)
+    }
+
+    fn reader<T>(&self, work: Work, shard: Shard) -> WorkReader<T> {
         WorkReader {
             work,
             bus: self.clone(),
@@ -161,6 +176,7 @@ impl Bus {
             filters: match work {
                 Work::Raw => self.subjects.raw_filters(shard),
                 Work::Ticks => self.subjects.tick_filters(shard),
+                Work::Gaps => self.subjects.gap_filters(),
             },
             ack_wait: self.config.ack_wait,
             unacknowledged_max: self.config.unacknowledged_messages_max,
@@ -175,11 +191,18 @@ impl WorkReader {
         self.chain.set_stored(stored.into_iter().collect());
         self
     }
+}
 
+#[allow(private_bounds, reason = "the kinds of content are those that the bus gives readers for")]
+impl<T: Payload> WorkReader<T> {
     /// Waits up to `wait` for work and returns what is there, 1 to `max_messages` messages; none when the time is
     /// over. May be cancelled without losing anything. After an error the caller waits a little before it asks
     /// again.
-    pub async fn fetch(&mut self, max_messages: usize, wait: Duration) -> Result<Vec<Delivery>, FetchError> {
+    pub async fn fetch(
+        &mut self,
+        max_messages: usize,
+        wait: Duration,
+    ) -> Result<Vec<Delivery<T>>, FetchError> {
         let until = Instant::now() + wait;
         loop {
             if let Some(cause) = self.reset {
@@ -239,7 +262,7 @@ impl WorkReader {
     /// Says that the effect of these messages is durable: they do not come again.
     ///
     /// After an error some of them may come again.
-    pub async fn ack(&self, deliveries: &[Delivery]) -> Result<(), BrokerError> {
+    pub async fn ack(&self, deliveries: &[Delivery<T>]) -> Result<(), BrokerError> {
         if deliveries.is_empty() {
             return Ok(());
         }
@@ -248,7 +271,7 @@ impl WorkReader {
     }
 
     /// The messages up to the first one that is out of order; from there on everything comes again after a reset.
-    fn in_order(&mut self, messages: Vec<WorkMessage>) -> Vec<Delivery> {
+    fn in_order(&mut self, messages: Vec<WorkMessage>) -> Vec<Delivery<T>> {
         let stream = self.work.stream();
         let mut deliveries = Vec::with_capacity(messages.len());
         let mut again = 0;
@@ -276,7 +299,7 @@ impl WorkReader {
         deliveries
     }
 
-    fn delivery(&self, message: WorkMessage, redelivered: bool) -> Delivery {
+    fn delivery(&self, message: WorkMessage, redelivered: bool) -> Delivery<T> {
         let stored = message.stored;
         let content = codec::decode(&stored);
         if content.is_err() {

@@ -3,7 +3,7 @@
 use std::sync::{Arc, RwLock};
 
 use bus::Bus;
-use domain::{FeedEvent, Instrument, Snapshot, TickBatch};
+use domain::{FeedEvent, Instrument, ProductDetails, Snapshot, TickBatch};
 use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     state: RwLock<LiveState>,
     version: watch::Sender<u64>,
     health: watch::Sender<Health>,
+    next_event: watch::Sender<u64>,
     /// Up to which message of `LF_TICKS` everything is in the state; `None` before the first filling.
     ticks_seen: watch::Sender<Option<u64>>,
 }
@@ -97,6 +98,16 @@ impl LiveFeed {
         self.shared.health(Health::all_caught_up);
     }
 
+    /// What the exchange says of a product itself; `None` while it was not asked.
+    pub fn details(&self, instrument: &Instrument) -> Option<Arc<ProductDetails>> {
+        self.read(|state| state.details(instrument))
+    }
+
+    /// The index that the next event will get, now and after each event: see [`LiveState::events_since`].
+    pub fn event_changes(&self) -> watch::Receiver<u64> {
+        self.shared.next_event.subscribe()
+    }
+
     /// Reads the state. `read` must be quick: the publisher waits for it.
     pub fn read<T>(&self, read: impl FnOnce(&LiveState) -> T) -> T {
         self.shared.read(read)
@@ -113,6 +124,7 @@ impl Shared {
             state: RwLock::new(LiveState::new(config)),
             version: watch::Sender::new(0),
             health: watch::Sender::default(),
+            next_event: watch::Sender::default(),
             ticks_seen: watch::Sender::default(),
         }
     }
@@ -140,7 +152,11 @@ impl Shared {
     }
 
     pub(crate) fn publish_event(&self, event: FeedEvent) {
-        self.write(|state| state.apply_event(event));
+        let next = self.write(|state| {
+            state.apply_event(event);
+            state.next_event()
+        });
+        self.next_event.send_if_modified(|known| std::mem::replace(known, next) != next);
     }
 
     /// Whether a snapshot would change anything.

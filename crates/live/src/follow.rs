@@ -106,10 +106,13 @@ pub(crate) async fn snapshots(bus: Bus, shared: Arc<Shared>) {
     }
 }
 
-/// Follows `LF_EVENTS` from its present end, for as long as it is not aborted.
+/// Follows `LF_EVENTS` from its present end, for as long as it is not aborted. What was said last of each product itself is
+/// taken over first.
 pub(crate) async fn events(bus: Bus, shared: Arc<Shared>) {
     let mut pulse = Pulse::new(StreamKind::Events, Arc::clone(&shared));
     let state = persist(&mut pulse, || bus.stream_state(StreamKind::Events)).await;
+    let details = persist(&mut pulse, || bus.last_product_details()).await;
+    details.into_iter().for_each(|event| shared.publish_event(event));
     let mut follower = bus.follow_events(FollowFrom::AfterSequence(state.last_sequence));
     loop {
         if let Err(error) = follower.attach().await {

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use domain::{EventKind, FeedEvent, Instrument, Position, Snapshot, Tick, TickBatch};
+use domain::{EventKind, FeedEvent, Instrument, Position, ProductDetails, Snapshot, Tick, TickBatch};
 
 use crate::{Config, LiveTick, events::EventLog, ring::Ring};
 
@@ -34,6 +34,7 @@ pub struct LiveState {
     markets: Vec<Market>,
     by_instrument: HashMap<Instrument, usize>,
     events: EventLog,
+    details: HashMap<Instrument, Arc<ProductDetails>>,
     ticks: u64,
 }
 
@@ -52,7 +53,14 @@ impl LiveState {
     /// Nothing known yet.
     pub fn new(config: Config) -> Self {
         let events = EventLog::new(config.events_max);
-        Self { config, markets: Vec::new(), by_instrument: HashMap::new(), events, ticks: 0 }
+        Self {
+            config,
+            markets: Vec::new(),
+            by_instrument: HashMap::new(),
+            events,
+            details: HashMap::new(),
+            ticks: 0,
+        }
     }
 
     /// Applies the ticks of a message of `LF_TICKS`.
@@ -124,11 +132,34 @@ impl LiveState {
         applied
     }
 
-    /// Adds an event for subscribers. Details of a product are none: they say nothing of its feed.
+    /// Adds an event for subscribers. Details of a product are none: they say nothing of its feed, and are kept instead, for
+    /// as many products as may be known.
     pub fn apply_event(&mut self, event: FeedEvent) {
-        if !matches!(event.kind, EventKind::Product(_)) {
-            self.events.push(event);
+        match event.kind {
+            EventKind::Product(details) => {
+                if self.details.len() < self.config.products_max
+                    || self.details.contains_key(&event.instrument)
+                {
+                    self.details.insert(event.instrument, Arc::new(details));
+                }
+            }
+            _ => self.events.push(event),
         }
+    }
+
+    /// What the exchange says of a product itself; `None` while it was not asked.
+    pub fn details(&self, instrument: &Instrument) -> Option<Arc<ProductDetails>> {
+        self.details.get(instrument).cloned()
+    }
+
+    /// The index that the next event will get.
+    pub fn next_event(&self) -> u64 {
+        self.events.end()
+    }
+
+    /// The events from `index` on, as far as they are still here.
+    pub fn events_since(&self, index: u64) -> impl Iterator<Item = &Arc<FeedEvent>> {
+        self.events.since(index).1
     }
 
     /// The newest state of a product; `None` before its first tick.

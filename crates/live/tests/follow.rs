@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bus::Bus;
 use domain::{
-    Decimal, FeedSession, Instrument, MarketState, Position, Quote, Snapshot, Tick, TickBatch, TickFlags,
-    UnixNanos,
+    Decimal, EventKind, FeedEvent, FeedSession, FeedState, Instrument, MarketState, Position, ProductDetails,
+    Quote, Snapshot, Tick, TickBatch, TickFlags, UnixNanos,
 };
 use live::{Config, Delivery, Event, LiveFeed, Policy, Products, Start, Subscription};
 use tokio::time::timeout;
@@ -243,4 +243,46 @@ async fn a_limited_subscriber_wakes_when_a_token_is_there() {
         }
     }
     assert_eq!((given, skipped), (201, 199));
+}
+
+#[tokio::test]
+async fn details_of_products_are_kept_and_told_to_nobody() {
+    let bus = embedded().await;
+    let details = |status: &str| FeedEvent {
+        instrument: instrument("BTC-USD"),
+        time: UnixNanos::now(),
+        source: "test".into(),
+        kind: EventKind::Product(ProductDetails {
+            base_currency: "BTC".into(),
+            quote_currency: "USD".into(),
+            base_increment: Decimal::new(1, 8),
+            quote_increment: Decimal::new(1, 2),
+            status: status.into(),
+        }),
+    };
+    for status in ["online", "halted"] {
+        bus.publish_event(&details(status)).await.unwrap();
+    }
+    let feed = started(&bus).await;
+    let says = async |status: &str| {
+        let there = async {
+            while feed.details(&instrument("BTC-USD")).is_none_or(|known| known.status != status) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        timeout(PATIENCE, there).await.expect("the details are taken over");
+    };
+    says("halted").await;
+    bus.publish_event(&details("delisted")).await.unwrap();
+    says("delisted").await;
+    assert_eq!(feed.read(|state| state.next_event()), 0, "no subscriber hears of it");
+    let mut changes = feed.event_changes();
+    let stale = FeedEvent { kind: EventKind::FeedState(FeedState::Stale), ..details("") };
+    bus.publish_event(&stale).await.unwrap();
+    timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+    assert_eq!(
+        feed.read(|state| state.events_since(0).map(|event| (**event).clone()).collect::<Vec<_>>()),
+        [stale]
+    );
+    assert_eq!(feed.details(&instrument("ETH-USD")), None);
 }

@@ -1,12 +1,13 @@
 //! What the roles say of themselves, read once a second for every call, and this service's own part of it.
 
 use std::{
+    collections::BTreeMap,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
 use bus::{Bus, Lag, Work};
-use domain::{FeedState, RoleStatus, UnixNanos};
+use domain::{FeedState, Instrument, RoleStatus, UnixNanos};
 use live::LiveFeed;
 use runtime::{Latch, RoleContext};
 use store::Store;
@@ -30,6 +31,8 @@ pub(crate) struct Hop {
 struct Said {
     statuses: Vec<RoleStatus>,
     hops: Vec<Hop>,
+    /// Refused messages that are kept, by product; `None` before they were counted.
+    rejects: Option<BTreeMap<Instrument, u64>>,
 }
 
 /// What must be up before this service can do its job.
@@ -72,10 +75,19 @@ impl Board {
         self.read().hops.clone()
     }
 
-    /// How the feed is doing; `None` when no ingestor tells. Of several, the best.
-    pub(crate) fn feed_state(&self, now: UnixNanos) -> Option<FeedState> {
+    /// How many refused messages of a product are kept; `None` when that is not known.
+    pub(crate) fn rejects(&self, instrument: &Instrument) -> Option<u64> {
+        self.read().rejects.as_ref().map(|rejects| rejects.get(instrument).copied().unwrap_or(0))
+    }
+
+    /// How the feed of a product is doing; `None` when no ingestor tells. Of several, the best.
+    pub(crate) fn feed_state(&self, instrument: &Instrument, now: UnixNanos) -> Option<FeedState> {
         let here = |status: &&RoleStatus| {
             status.role == "ingestor" && now.saturating_since(status.time) <= GONE_AFTER
+        };
+        let of_product = |status: &RoleStatus| {
+            let own = status.product_states.iter().find(|(product, _)| product == instrument);
+            own.map(|(_, state)| *state).or(status.feed_state)
         };
         let rank = |state: &FeedState| match state {
             FeedState::Live => 3,
@@ -83,7 +95,7 @@ impl Board {
             FeedState::Connecting => 1,
             FeedState::BackingOff => 0,
         };
-        self.read().statuses.iter().filter(here).filter_map(|status| status.feed_state).max_by_key(rank)
+        self.read().statuses.iter().filter(here).filter_map(of_product).max_by_key(rank)
     }
 
     fn set(&self, said: Said) {
@@ -132,7 +144,8 @@ impl Board {
                 hops.push(Hop { role, shard: shard.get(), lag: bus.lag(work, shard).await.ok() });
             }
         }
-        self.set(Said { statuses, hops });
+        let rejects = bus.reject_counts().await.ok().or_else(|| self.read().rejects.clone());
+        self.set(Said { statuses, hops, rejects });
     }
 }
 

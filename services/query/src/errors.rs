@@ -35,12 +35,6 @@ pub(crate) fn nothing_stored(what: String) -> Status {
     Status::with_error_details(Code::NotFound, what, details)
 }
 
-/// What was asked for has no source yet.
-pub(crate) fn not_there_yet(what: &str) -> Status {
-    let details = ErrorDetails::with_error_info("NOT_IMPLEMENTED", DOMAIN, HashMap::new());
-    Status::with_error_details(Code::Unimplemented, format!("{what} is not there yet"), details)
-}
-
 /// Ticks as old as what was asked for are not kept any more.
 pub(crate) fn before_horizon(asked: UnixNanos, horizon: UnixNanos) -> Status {
     let why = format!("{asked} is before {horizon}, the oldest time that is kept");

@@ -68,14 +68,16 @@ pub(crate) async fn page(
     market.check_known(&instrument).await?;
     let limit = usize::try_from(limit).unwrap_or(0);
     let query = TickQuery { instrument, range, order, after, limit };
-    let rows = market.store.ticks(&query).await.map_err(|error| store_failed(&error))?;
+    let (rows, completeness) =
+        tokio::try_join!(market.store.ticks(&query), market.completeness(&query.instrument, range))
+            .map_err(|error| store_failed(&error))?;
     let ticks: Vec<v1::Tick> = rows.iter().map(|(_, tick)| v1::Tick::from(tick)).collect();
     let fitting = page::fitting(&ticks, market.response_bytes_max);
     let is_last = fitting == rows.len() && rows.len() < limit;
     let last = rows.get(fitting.wrapping_sub(1)).filter(|_| !is_last);
     let next_page_token = last.map(|(key, _)| page::encode(fingerprint, Key::from(*key))).unwrap_or_default();
     let ticks = ticks.into_iter().take(fitting).collect();
-    Ok(v1::ListTicksResponse { ticks, next_page_token, completeness: None })
+    Ok(v1::ListTicksResponse { ticks, next_page_token, completeness: completeness.map(Into::into) })
 }
 
 /// All ticks of a range.

@@ -1,19 +1,17 @@
 //! What the API knows and how it finds it: the live state, the store, and what the roles say.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    sync::Arc,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use domain::{Instrument, Snapshot, UnixNanos};
+use domain::{Completeness, FeedState, Instrument, Snapshot, TimeRange, UnixNanos};
 use live::LiveFeed;
 use proto::v1;
-use store::{AsOf, Order, Store, TickRange};
+use store::{AsOf, Order, Store, StoreError, TickQuery, TickRange};
 use tonic::Status;
 
 use crate::{
     board::Board,
     errors::{before_horizon, catching_up, invalid, nothing_stored, store_failed, unknown_product},
+    open_gaps::OpenGaps,
     request,
 };
 
@@ -23,6 +21,7 @@ pub(crate) struct Market {
     pub(crate) live: LiveFeed,
     pub(crate) store: Store,
     pub(crate) board: Board,
+    pub(crate) open_gaps: OpenGaps,
     /// The products that the feed is configured to follow, where that is known.
     pub(crate) configured: Option<Arc<BTreeSet<Instrument>>>,
     /// How large an answer may be.
@@ -34,28 +33,39 @@ impl Market {
     pub(crate) fn latest(&self, instrument: &Instrument, now: UnixNanos) -> Result<v1::LatestPrice, Status> {
         match self.newest(instrument) {
             Some((snapshot, received)) => {
-                Ok(proto::latest_price(&snapshot, received, self.board.feed_state(now), now))
+                let feed_state = self.feed_state(instrument, now).into();
+                Ok(v1::LatestPrice { feed_state, ..proto::latest_price(&snapshot, received, None, now) })
             }
             None if self.live.is_caught_up() => Err(unknown_product(instrument)),
             None => Err(catching_up()),
         }
     }
 
+    /// How the feed of a product is doing: live with a gap when trades of it are missing and may still come.
+    pub(crate) fn feed_state(&self, instrument: &Instrument, now: UnixNanos) -> v1::FeedState {
+        match self.board.feed_state(instrument, now) {
+            Some(FeedState::Live) if self.open_gaps.has(instrument) => v1::FeedState::Gap,
+            told => told.map_or(v1::FeedState::Unspecified, Into::into),
+        }
+    }
+
     /// The newest state of a product, and when its newest tick arrived: not known while the state is that of a snapshot.
-    fn newest(&self, instrument: &Instrument) -> Option<(Arc<Snapshot>, Option<UnixNanos>)> {
+    pub(crate) fn newest(&self, instrument: &Instrument) -> Option<(Arc<Snapshot>, Option<UnixNanos>)> {
         self.live.read(|state| {
             let received = state.newest_tick(instrument).map(|tick| tick.tick().receive_time);
             state.snapshot(instrument).map(|snapshot| (snapshot, received))
         })
     }
 
-    /// Whether a product has been seen, live or in the store.
+    /// Whether a product has been seen, live or in the store, be it only by what was fetched or is missing.
     pub(crate) async fn check_known(&self, instrument: &Instrument) -> Result<(), Status> {
         if self.live.snapshot(instrument).is_some() {
             return Ok(());
         }
-        let stored = self.store.latest(instrument).await.map_err(|error| store_failed(&error))?;
-        stored.map(|_| ()).ok_or_else(|| unknown_product(instrument))
+        match self.store.knows(instrument).await.map_err(|error| store_failed(&error))? {
+            true => Ok(()),
+            false => Err(unknown_product(instrument)),
+        }
     }
 
     /// The products that are known, live or in the store, by venue and name.
@@ -113,57 +123,35 @@ impl Market {
         }
     }
 
-    /// Each product, each hop, each role. Only `wanted` products, or all when there are none.
-    pub(crate) async fn pipeline(
+    /// How complete a range of history is. The ticks of a range of sequences are judged with those that were fetched between
+    /// the first and the last of them; `None` when there are none.
+    pub(crate) async fn completeness(
         &self,
-        wanted: &[Instrument],
-        now: UnixNanos,
-    ) -> Result<v1::GetPipelineStatusResponse, Status> {
-        let statuses = self.board.statuses(now);
-        let products = if wanted.is_empty() { self.products().await? } else { wanted.to_vec() };
-        let mut stored = BTreeMap::new();
-        for status in statuses.iter().filter(|status| status.role == "snapshotter") {
-            stored.extend(status.progress.iter().map(|progress| (progress.instrument.clone(), progress)));
-        }
-        let feed_state = self.board.feed_state(now).map_or(v1::FeedState::Unspecified, Into::into);
-        let mut reports = Vec::with_capacity(products.len());
-        for instrument in &products {
-            let (live, received) = self.newest(instrument).unzip();
-            if live.is_none() && !wanted.is_empty() {
-                self.check_known(instrument).await?;
+        instrument: &Instrument,
+        range: TickRange,
+    ) -> Result<Option<Completeness>, StoreError> {
+        let time = match range {
+            TickRange::Time(time) => time,
+            TickRange::Sequence { .. } => {
+                let first = self.edge(instrument, range, Order::Ascending).await?;
+                let last = self.edge(instrument, range, Order::Descending).await?;
+                let Some((from, last)) = first.zip(last) else { return Ok(None) };
+                TimeRange { from, until: last.saturating_add(Duration::from_nanos(1)) }
             }
-            let progress = stored.get(instrument);
-            let updated = live.as_ref().and_then(|snapshot| snapshot.state.updated_at());
-            let trade = live.as_ref().and_then(|snapshot| snapshot.state.last_trade.as_ref());
-            reports.push(v1::ProductStatus {
-                venue: instrument.venue.to_string(),
-                product: instrument.product.to_string(),
-                shard: progress.map(|progress| u32::from(progress.shard)),
-                run: live.as_ref().map_or(0, |snapshot| snapshot.position.run),
-                last_sequence: live.as_ref().map(|snapshot| snapshot.position.sequence),
-                last_trade_id: trade.and_then(|(trade, _)| trade.trade_id),
-                last_event_time: updated.map(proto::timestamp),
-                age: updated.map(|at| proto::duration(now.saturating_since(at))),
-                last_receive_time: received.flatten().map(proto::timestamp),
-                feed_state: feed_state.into(),
-                stored_sequence: progress.map(|progress| progress.position.sequence),
-                stored_run: progress.map(|progress| progress.position.run),
-                ..v1::ProductStatus::default()
-            });
-        }
-        let hop = |hop: crate::board::Hop| v1::HopStatus {
-            role: hop.role.to_owned(),
-            shard: u32::from(hop.shard),
-            pending_messages: hop.lag.map(|lag| lag.pending_messages),
-            unacknowledged_messages: hop.lag.map(|lag| lag.unacknowledged),
-            lag: None,
         };
-        Ok(v1::GetPipelineStatusResponse {
-            report_time: Some(proto::timestamp(now)),
-            products: reports,
-            hops: self.board.hops().into_iter().map(hop).collect(),
-            roles: statuses.iter().map(v1::RoleStatus::from).collect(),
-        })
+        self.store.completeness(instrument, time).await.map(Some)
+    }
+
+    /// The event time of the first tick of a range in an order.
+    async fn edge(
+        &self,
+        instrument: &Instrument,
+        range: TickRange,
+        order: Order,
+    ) -> Result<Option<UnixNanos>, StoreError> {
+        let query = TickQuery { instrument: instrument.clone(), range, order, after: None, limit: 1 };
+        let ticks = self.store.ticks(&query).await?;
+        Ok(ticks.first().map(|(key, _)| key.event_time))
     }
 }
 

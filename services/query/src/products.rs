@@ -48,6 +48,8 @@ pub(crate) async fn page(
 
 async fn describe(market: &Market, instrument: &Instrument) -> Result<v1::Product, Status> {
     let live = market.live.snapshot(instrument);
+    let details = market.live.details(instrument).map(|details| v1::ProductDetails::from(&*details));
+    let said = |part: fn(&v1::ProductDetails) -> &String| details.as_ref().map(part).cloned();
     // The first of history: one row, which the indexes give without looking at others.
     let oldest = TickQuery {
         instrument: instrument.clone(),
@@ -63,6 +65,10 @@ async fn describe(market: &Market, instrument: &Instrument) -> Result<v1::Produc
         configured: market.configured.as_ref().map(|configured| configured.contains(instrument)),
         first_event_time: stored.first().map(|(key, _)| proto::timestamp(key.event_time)),
         last_event_time: live.and_then(|snapshot| snapshot.state.updated_at()).map(proto::timestamp),
-        ..v1::Product::default()
+        base_currency: said(|details| &details.base_currency),
+        quote_currency: said(|details| &details.quote_currency),
+        base_increment: said(|details| &details.base_increment),
+        quote_increment: said(|details| &details.quote_increment),
+        status: said(|details| &details.status),
     })
 }

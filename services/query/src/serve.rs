@@ -18,6 +18,7 @@ use crate::{
     board::{Board, Latches},
     calls::CallsLayer,
     market::Market,
+    open_gaps::OpenGaps,
     service::Service,
 };
 
@@ -66,11 +67,13 @@ async fn serve(
     let newest = live::Config { ring_ticks_max: NonZeroUsize::MIN, ..live::Config::default() };
     let live = LiveFeed::start(bus.clone(), newest);
     let board = Board::default();
+    let open_gaps = OpenGaps::default();
     let calls = CallsLayer::new(&config);
     let market = Market {
         live: live.clone(),
         store: store.clone(),
         board: board.clone(),
+        open_gaps: open_gaps.clone(),
         configured: config.configured.map(Arc::new),
         response_bytes_max: config.response_bytes_max,
     };
@@ -113,6 +116,7 @@ async fn serve(
     };
     let background = async {
         tokio::join!(
+            open_gaps.keep(store.clone(), live.clone(), context.shutdown.clone()),
             board.keep(bus, store, live, latches, context.clone()),
             tell_health(reporter, context.readiness.clone(), context.shutdown.clone()),
         );

@@ -4,13 +4,7 @@ use domain::UnixNanos;
 use proto::v1::{self, market_data_service_server::MarketDataService};
 use tonic::{Request, Response, Status};
 
-use crate::{
-    candles,
-    errors::{invalid, not_there_yet},
-    history,
-    market::Market,
-    products, request,
-};
+use crate::{candles, errors::invalid, gaps, history, market::Market, pipeline, products, request};
 
 /// Products of one call.
 const PRODUCTS_MAX: usize = 100;
@@ -97,9 +91,9 @@ impl MarketDataService for Service {
 
     async fn list_gaps(
         &self,
-        _: Request<v1::ListGapsRequest>,
+        request: Request<v1::ListGapsRequest>,
     ) -> Result<Response<v1::ListGapsResponse>, Status> {
-        Err(not_there_yet("the ledger of gaps"))
+        gaps::page(&self.market, request.into_inner()).await.map(Response::new)
     }
 
     async fn get_pipeline_status(
@@ -110,7 +104,7 @@ impl MarketDataService for Service {
         check_count(&request.products, 0)?;
         let instrument = |product: &String| request::instrument(&request.venue, product);
         let wanted = request.products.iter().map(instrument).collect::<Result<Vec<_>, _>>()?;
-        self.market.pipeline(&wanted, UnixNanos::now()).await.map(Response::new)
+        pipeline::status(&self.market, &wanted, UnixNanos::now()).await.map(Response::new)
     }
 }
 

@@ -60,7 +60,7 @@ impl Owner<'_> {
         let labels = [("shard", self.worker.shard.to_string()), ("reason", reason.as_str().to_owned())];
         counter!(names::REJECTS, &labels).increment(ticks as u64);
         self.worker.reporter.update(|status| status.rejected += ticks as u64);
-        let source = self.source();
+        let source = self.worker.source();
         let rejected = self.worker.bus.reject_message(delivery, reason, why, &source);
         rejected.await.map_err(bus_error)
     }

@@ -14,6 +14,12 @@ pub(crate) const RETRIES: &str = "ledgerflux_snapshotter_write_retries_total";
 pub(crate) const SNAPSHOTS: &str = "ledgerflux_snapshotter_snapshots_total";
 /// From the receipt of the newest tick of a batch to its commit, by shard.
 pub(crate) const LATENCY: &str = "ledgerflux_snapshotter_latency_seconds";
+/// Gaps that are recorded, by product and state.
+pub(crate) const GAPS: &str = "ledgerflux_snapshotter_gaps";
+/// Trades that are missing in them, by product and state of the gap.
+pub(crate) const MISSING_TRADES: &str = "ledgerflux_snapshotter_missing_trades";
+/// Trades that were missing and are stored now, by product.
+pub(crate) const REPAIRED_TRADES: &str = "ledgerflux_snapshotter_repaired_trades";
 /// Messages that wait, by shard.
 pub(crate) const BACKLOG: &str = "ledgerflux_snapshotter_backlog_messages";
 
@@ -25,5 +31,12 @@ pub fn describe() {
     describe_counter!(RETRIES, Unit::Count, "Failed attempts to write to the database");
     describe_counter!(SNAPSHOTS, Unit::Count, "Snapshots published");
     describe_histogram!(LATENCY, Unit::Seconds, "From the receipt of a tick to its commit");
+    describe_gauge!(GAPS, Unit::Count, "Gaps in the trades of a product: open, repaired or unrepairable");
+    describe_gauge!(MISSING_TRADES, Unit::Count, "Trades of a product that are missing in its gaps");
+    describe_gauge!(
+        REPAIRED_TRADES,
+        Unit::Count,
+        "Trades of a product that were missing and came afterwards"
+    );
     describe_gauge!(BACKLOG, Unit::Count, "Messages that wait for the snapshotter");
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{Delivery, Work, WorkReader, fail_point};
+use bus::{Delivery, Source, Work, WorkReader, fail_point};
 use domain::{RejectReason, RejectedTick, ShardProgress, Snapshot, Tick, UnixNanos};
 use metrics::{counter, histogram};
 use runtime::{Backoff, ErrorChain};
@@ -11,6 +11,7 @@ use tracing::{info, warn};
 
 use crate::{
     latest::Latest,
+    ledger::{publish_repaired, settled},
     metrics as names,
     recovery::newest_states,
     worker::{Error, Worker, bus_error},
@@ -85,8 +86,11 @@ impl<'a> Owner<'a> {
         let now = UnixNanos::now();
         for delivery in group {
             if let Err(what) = &delivery.content {
-                self.refuse(undecodable(delivery, what, &self.source(), now)).await?;
+                self.refuse(undecodable(delivery, what, "ticks", &self.worker.source(), now)).await?;
             }
+        }
+        if group.iter().any(|delivery| delivery.source == Source::Fill) {
+            settled(self.worker).await?;
         }
         let rows = rows(group);
         self.latest.apply(rows.iter().map(|row| row.tick));
@@ -134,7 +138,7 @@ impl<'a> Owner<'a> {
                 ([row], Err(error)) => {
                     let why = ErrorChain(&error).to_string();
                     let now = UnixNanos::now();
-                    let reject = not_stored(row, RejectReason::Unstorable, &why, &self.source(), now);
+                    let reject = not_stored(row, RejectReason::Unstorable, &why, &self.worker.source(), now);
                     self.refuse(reject).await?;
                 }
                 (_, Err(_)) => {
@@ -185,7 +189,7 @@ impl<'a> Owner<'a> {
         }
     }
 
-    /// Counts what was stored, and files what is older than the horizon.
+    /// Counts what was stored, tells which gaps are repaired, and files what is older than the horizon.
     async fn note(&mut self, ticks: &[TickRow<'_>], written: Written) -> Result<(), Error> {
         self.worker.reporter.update(|status| {
             status.ticks += written.inserted as u64;
@@ -198,15 +202,12 @@ impl<'a> Owner<'a> {
             let latency = now.saturating_since(newest.tick.receive_time).as_secs_f64();
             histogram!(names::LATENCY, "shard" => self.label.clone()).record(latency);
         }
+        publish_repaired(self.worker, &written.gaps).await.map_err(bus_error)?;
         for row in written.too_old.iter().filter_map(|index| ticks.get(*index)) {
             let why = "older than the horizon of retention";
-            self.refuse(not_stored(row, RejectReason::TooOld, why, &self.source(), now)).await?;
+            self.refuse(not_stored(row, RejectReason::TooOld, why, &self.worker.source(), now)).await?;
         }
         Ok(())
-    }
-
-    pub(crate) fn source(&self) -> String {
-        format!("snapshotter/{}", self.worker.instance)
     }
 
     async fn refuse(&mut self, reject: RejectedTick) -> Result<(), Error> {

@@ -8,18 +8,22 @@ use store::Store;
 use tokio::time::MissedTickBehavior;
 use tracing::{info, warn};
 
-use crate::Config;
+use crate::{Config, ledger};
 
 /// How often the history is measured.
 const MEASURE_INTERVAL: Duration = Duration::from_secs(60);
+/// How often the gaps are.
+const MEASURE_GAPS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Runs retention every `config.retention_interval`, unless everything is to be kept, and measures the history once a
-/// minute, until shutdown is requested. Running it twice at the same time, or beside the command line's, does no harm.
+/// minute and the gaps every five seconds, until shutdown is requested. Running it twice at the same time, or beside the command line's, does no harm.
 pub async fn retention(config: Config, store: Store, context: RoleContext) {
     let mut retain = tokio::time::interval(config.retention_interval);
     let mut measure = tokio::time::interval(MEASURE_INTERVAL);
     // After a call that took longer than its interval, the next one does not follow at once.
     retain.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut measure_gaps = tokio::time::interval(MEASURE_GAPS_INTERVAL);
+    measure_gaps.set_missed_tick_behavior(MissedTickBehavior::Delay);
     measure.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
@@ -28,6 +32,11 @@ pub async fn retention(config: Config, store: Store, context: RoleContext) {
             _ = retain.tick(), if config.keep.is_some() => {
                 if let Some(keep) = config.keep {
                     drop_old(&store, keep).await;
+                }
+            }
+            _ = measure_gaps.tick() => {
+                if let Err(error) = ledger::measure(&store).await {
+                    warn!(error = %ErrorChain(&error), "the gaps were not measured; it is tried again");
                 }
             }
             _ = measure.tick() => {

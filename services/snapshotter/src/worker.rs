@@ -10,7 +10,7 @@ use store::{Store, StoreError};
 use thiserror::Error;
 use tracing::warn;
 
-use crate::{Config, metrics as names, owner::Owner};
+use crate::{Config, ledger::Ledger, metrics as names, owner::Owner};
 
 /// Why a snapshotter has to start over.
 #[derive(Debug, Error)]
@@ -97,14 +97,30 @@ pub fn run(
 }
 
 impl Worker {
+    /// How this worker signs what it says.
+    pub(crate) fn source(&self) -> String {
+        format!("snapshotter/{}", self.instance)
+    }
+
+    async fn recover(&self) -> Result<(Owner<'_>, Ledger<'_>), Error> {
+        let owner = Owner::recover(self).await?;
+        Ok((owner, Ledger::recover(self).await?))
+    }
+
     async fn work(&self) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_millis(100), self.config.retry_delay_max);
         loop {
-            let error = match Owner::recover(self).await {
-                Ok(mut owner) => {
+            let error = match self.recover().await {
+                Ok((mut owner, mut ledger)) => {
                     self.latch.set_ready();
                     backoff.reset();
-                    match owner.work().await {
+                    let worked = tokio::select! {
+                        worked = owner.work() => worked,
+                        Err(failed) = ledger.work() => Err(failed),
+                    };
+                    match worked {
+                        // In memory, what is not recorded now ends with us.
+                        Ok(()) if self.bus.is_embedded() => return ledger.catch_up().await,
                         Ok(()) => return Ok(()),
                         // On a broker of its own, what was not committed is delivered again. In memory it ends with us.
                         Err(Error::Stopped { .. }) if !self.bus.is_embedded() => return Ok(()),

@@ -33,10 +33,11 @@ pub(crate) fn rows(group: &[Delivery]) -> Vec<TickRow<'_>> {
         .collect()
 }
 
-/// The reject of a message that is no batch.
-pub(crate) fn undecodable(
-    delivery: &Delivery,
+/// The reject of a message that is not what its `stream` is for.
+pub(crate) fn undecodable<T>(
+    delivery: &Delivery<T>,
     what: &Undecodable,
+    stream: &str,
     source: &str,
     now: UnixNanos,
 ) -> RejectedTick {
@@ -49,7 +50,7 @@ pub(crate) fn undecodable(
         detail: format!("{}: {}", delivery.subject, what.why),
         source: source.to_owned(),
         time: now,
-        identity: format!("ticks/{}", delivery.stream_sequence),
+        identity: format!("{stream}/{}", delivery.stream_sequence),
     }
 }
 

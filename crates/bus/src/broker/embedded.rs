@@ -147,6 +147,13 @@ impl Embedded {
         Ok(sequences.into_iter().filter_map(|sequence| state.get(sequence)).collect())
     }
 
+    pub(crate) fn count_per_subject(&self, kind: StreamKind) -> Result<Vec<(String, u64)>, BrokerError> {
+        let stream = self.stream(kind, "count the messages")?;
+        let mut state = stream.lock();
+        state.expire(Instant::now());
+        Ok(state.counts())
+    }
+
     pub(crate) fn stream_state(&self, kind: StreamKind) -> Result<StreamState, BrokerError> {
         Ok(self.stream(kind, "read the state")?.snapshot_state())
     }

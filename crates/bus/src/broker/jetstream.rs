@@ -223,20 +223,33 @@ impl JetStream {
             Err(error) if is_consumer_missing(&error) => {
                 let mut pending = 0;
                 for filter in &spec.filters {
-                    let subjects = stream.info_with_subjects(filter).await;
-                    let mut subjects = subjects.map_err(|error| self.error(operation, spec.stream, error))?;
-                    while let Some((_, count)) = subjects
-                        .try_next()
-                        .await
-                        .map_err(|error| self.error(operation, spec.stream, error))?
-                    {
-                        pending += count as u64;
-                    }
+                    let counts = self.counts(operation, spec.stream, filter).await?;
+                    pending += counts.into_iter().map(|(_, count)| count).sum::<u64>();
                 }
                 Ok(Backlog { pending, unacknowledged: 0 })
             }
             Err(error) => Err(self.error(operation, spec.stream, error)),
         }
+    }
+
+    pub(crate) async fn count_per_subject(
+        &self,
+        kind: StreamKind,
+    ) -> Result<Vec<(String, u64)>, BrokerError> {
+        self.counts("count the messages", kind, ">").await
+    }
+
+    async fn counts(
+        &self,
+        operation: &'static str,
+        kind: StreamKind,
+        filter: &str,
+    ) -> Result<Vec<(String, u64)>, BrokerError> {
+        let stream = self.stream(kind, operation).await?;
+        let subjects = stream.info_with_subjects(filter).await;
+        let subjects = subjects.map_err(|error| self.error(operation, kind, error))?;
+        let counts = subjects.map_ok(|(subject, count)| (subject, count as u64)).try_collect().await;
+        counts.map_err(|error| self.error(operation, kind, error))
     }
 
     pub(crate) async fn read(&self, kind: StreamKind, start: Start) -> Result<OrderedReader, BrokerError> {

@@ -71,10 +71,10 @@ impl Chain {
     }
 
     /// Publishes an event for each loss before one of `arrived`, then takes note of them.
-    pub(super) async fn tell(&mut self, bus: &Bus, arrived: &[Delivery]) -> Result<(), FetchError> {
+    pub(super) async fn tell<T>(&mut self, bus: &Bus, arrived: &[Delivery<T>]) -> Result<(), FetchError> {
         for delivery in arrived {
             if let Some(previous) = delivery.previous {
-                self.judge(bus, delivery, previous).await?;
+                self.judge(bus, &delivery.subject, previous).await?;
             }
             match self.last.get_mut(&delivery.subject) {
                 Some(last) => *last = delivery.stream_sequence,
@@ -86,11 +86,11 @@ impl Chain {
         Ok(())
     }
 
-    async fn judge(&self, bus: &Bus, delivery: &Delivery, previous: Previous) -> Result<(), FetchError> {
-        if self.last.get(&delivery.subject).is_some_and(|last| *last >= previous.sequence) {
+    async fn judge(&self, bus: &Bus, subject: &str, previous: Previous) -> Result<(), FetchError> {
+        if self.last.get(subject).is_some_and(|last| *last >= previous.sequence) {
             return Ok(());
         }
-        let Some(instrument) = instrument(bus, &delivery.subject) else { return Ok(()) };
+        let Some(instrument) = instrument(bus, subject) else { return Ok(()) };
         let is_stored = match (&self.stored, previous.position) {
             (Some(stored), Some(position)) => {
                 stored.get(&instrument).is_some_and(|stored| *stored >= position)
@@ -106,7 +106,7 @@ impl Chain {
             return Ok(());
         }
         let last = previous.sequence;
-        let read = self.last.get(&delivery.subject).copied().unwrap_or(0);
+        let read = self.last.get(subject).copied().unwrap_or(0);
         // Where the broker counts more as acknowledged than was stored, this one is all that is certain.
         let first =
             Some(self.acknowledged).filter(|floor| *floor < last).map_or(last, |floor| floor.max(read) + 1);

@@ -4,6 +4,7 @@
 mod fencing;
 mod fixture;
 mod follow;
+mod gap_work;
 mod heartbeats;
 mod limits;
 mod messages;
@@ -74,6 +75,9 @@ on_each_substrate! {
         history_is_read_on_from_the_acknowledged,
         an_empty_queue_ends_with_the_wait,
         lag_is_told;
+    gap_work:
+        what_is_said_of_gaps_comes_until_it_is_acknowledged,
+        rejects_are_counted_by_product;
     follow:
         four_followers_see_every_tick,
         a_late_follower_starts_with_the_last_of_each,

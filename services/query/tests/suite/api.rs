@@ -189,7 +189,6 @@ async fn every_error_says_what_is_wrong() {
         v1::BatchGetLatestPricesRequest { products: vec!["BTC-USD".into(); 101], ..Default::default() };
     refused(client.batch_get_latest_prices(many).await, Code::InvalidArgument, "INVALID_FIELD");
 
-    refused(client.list_gaps(v1::ListGapsRequest::default()).await, Code::Unimplemented, "NOT_IMPLEMENTED");
     let past = |time| v1::GetSnapshotRequest {
         product: "BTC-USD".into(),
         as_of_time: Some(time),

@@ -42,7 +42,7 @@ pub(crate) struct Fixture {
     pub(crate) client: MarketDataServiceClient<Channel>,
     pub(crate) address: String,
     pub(crate) store: Store,
-    bus: Bus,
+    pub(crate) bus: Bus,
     shutdown: Shutdown,
     serving: tokio::task::JoinHandle<Result<(), query::Error>>,
     kept: Kept,

@@ -6,3 +6,4 @@ mod calls;
 mod documented;
 mod fixture;
 mod history;
+mod ledger;

@@ -221,6 +221,13 @@ impl State {
         self.subjects.values().filter_map(|subject| subject.sequences.last().copied()).collect()
     }
 
+    /// How many messages each subject has.
+    pub(super) fn counts(&self) -> Vec<(String, u64)> {
+        let count =
+            |(name, subject): (&Arc<str>, &Subject)| (name.to_string(), subject.sequences.len() as u64);
+        self.subjects.iter().map(count).collect()
+    }
+
     pub(super) fn last_sequence(&self) -> u64 {
         self.next_sequence - 1
     }

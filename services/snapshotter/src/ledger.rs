@@ -1,0 +1,200 @@
+//! The ledger of a shard: which trades are missing, and what becomes of them.
+
+use std::{convert::Infallible, time::Duration};
+
+use bus::{Delivery, PublishError, Work, WorkReader};
+use domain::{EventKind, FeedEvent, Gap, GapState, RejectReason, RejectedTick, UnixNanos};
+use metrics::{counter, gauge};
+use runtime::{Backoff, ErrorChain};
+use store::{Store, StoreError};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::{
+    metrics as names,
+    worker::{Error, Worker, bus_error},
+    write::undecodable,
+};
+
+/// How long a fetched trade waits at most for what was said of its gap before it.
+const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// How often it is asked whether that is done.
+const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Records what is said of the gaps of a shard, and acknowledges it once it is committed.
+pub(crate) struct Ledger<'a> {
+    worker: &'a Worker,
+    reader: WorkReader<FeedEvent>,
+}
+
+impl<'a> Ledger<'a> {
+    /// Records everything that was said so far.
+    pub(crate) async fn recover(worker: &'a Worker) -> Result<Self, Error> {
+        let mut ledger = Self { worker, reader: worker.bus.gap_work(worker.shard) };
+        ledger.catch_up().await?;
+        Ok(ledger)
+    }
+
+    /// Records what is waiting.
+    pub(crate) async fn catch_up(&mut self) -> Result<(), Error> {
+        while is_behind(self.worker).await? {
+            let deliveries = self.fetch().await?;
+            self.record(&deliveries).await?;
+        }
+        Ok(())
+    }
+
+    /// Records what is said, also while the database is away for a time, until something else fails.
+    pub(crate) async fn work(&mut self) -> Result<Infallible, Error> {
+        loop {
+            let deliveries = self.fetch().await?;
+            let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+            while let Err(error) = self.record(&deliveries).await {
+                match error {
+                    Error::Store(error) if error.is_retryable() => {
+                        counter!(names::RETRIES, "shard" => self.worker.shard.to_string()).increment(1);
+                        tracing::debug!(error = %ErrorChain(&error), "a gap is not recorded yet");
+                        tokio::time::sleep(backoff.next_delay()).await;
+                    }
+                    error => return Err(error),
+                }
+            }
+        }
+    }
+
+    async fn fetch(&mut self) -> Result<Vec<Delivery<FeedEvent>>, Error> {
+        let config = &self.worker.config;
+        self.reader.fetch(config.fetch_messages_max, config.fetch_wait).await.map_err(bus_error)
+    }
+
+    /// Doing it again changes nothing.
+    async fn record(&self, deliveries: &[Delivery<FeedEvent>]) -> Result<(), Error> {
+        for delivery in deliveries {
+            match &delivery.content {
+                Ok(event) => self.record_event(delivery, event).await?,
+                Err(what) => {
+                    let reject =
+                        undecodable(delivery, what, "events", &self.worker.source(), UnixNanos::now());
+                    self.refuse(reject).await?;
+                }
+            }
+        }
+        self.reader.ack(deliveries).await.map_err(bus_error)
+    }
+
+    async fn record_event(&self, delivery: &Delivery<FeedEvent>, event: &FeedEvent) -> Result<(), Error> {
+        if self.worker.bus.shards().shard_of(&event.instrument) != self.worker.shard {
+            return Ok(());
+        }
+        let store = &self.worker.store;
+        let recorded = match &event.kind {
+            EventKind::Gap(gap) => store.record_gap(gap).await,
+            EventKind::Repaired(gap) if gap.state == GapState::Unrepairable => store.give_up_gap(gap).await,
+            // What was repaired is known from the trades themselves.
+            _ => return Ok(()),
+        };
+        match recorded {
+            Ok(gaps) => {
+                info!(shard = %self.worker.shard, event = event.kind.name(), gaps = %Told(&gaps), "the ledger has changed");
+                publish_repaired(self.worker, &gaps).await.map_err(bus_error)
+            }
+            Err(error) if error.is_retryable() => Err(error.into()),
+            Err(error) => self.refuse(unrecordable(delivery, event, &error, &self.worker.source())).await,
+        }
+    }
+
+    async fn refuse(&self, reject: RejectedTick) -> Result<(), Error> {
+        self.worker.reporter.update(|status| status.rejected += 1);
+        let labels =
+            [("shard", self.worker.shard.to_string()), ("reason", reject.reason.as_str().to_owned())];
+        counter!(names::REJECTS, &labels).increment(1);
+        warn!(shard = %self.worker.shard, reason = reject.reason.as_str(), detail = reject.detail, "refused");
+        self.worker.bus.publish_reject(&reject).await.map_err(bus_error)
+    }
+}
+
+/// Waits, but not for ever, until everything is recorded that was said of gaps before now: a fetched trade finds its gap.
+pub(crate) async fn settled(worker: &Worker) -> Result<(), Error> {
+    let until = Instant::now() + SETTLE_MAX;
+    while is_behind(worker).await? && Instant::now() < until {
+        tokio::time::sleep(SETTLE_INTERVAL).await;
+    }
+    Ok(())
+}
+
+async fn is_behind(worker: &Worker) -> Result<bool, Error> {
+    let lag = worker.bus.lag(Work::Gaps, worker.shard).await.map_err(bus_error)?;
+    Ok(lag.pending_messages + lag.unacknowledged > 0)
+}
+
+/// Tells of those of `gaps` that are repaired. Said again, the broker takes it for the same.
+pub(crate) async fn publish_repaired(worker: &Worker, gaps: &[Gap]) -> Result<(), PublishError> {
+    for gap in gaps.iter().filter(|gap| gap.state == GapState::Repaired) {
+        let event = FeedEvent {
+            instrument: gap.instrument.clone(),
+            time: UnixNanos::now(),
+            source: worker.source(),
+            kind: EventKind::Repaired(gap.clone()),
+        };
+        worker.bus.publish_event(&event).await?;
+    }
+    Ok(())
+}
+
+/// Brings the metrics of all gaps that are stored up to date.
+#[allow(clippy::cast_precision_loss, reason = "counts far below 2^52")]
+pub(crate) async fn measure(store: &Store) -> Result<(), StoreError> {
+    let totals = store.gap_totals().await?;
+    for totals in totals.chunk_by(|one, other| one.instrument == other.instrument) {
+        let Some(product) = totals.first().map(|first| first.instrument.product.to_string()) else {
+            continue;
+        };
+        for (state, label) in STATES {
+            let totals = totals.iter().find(|totals| totals.state == state);
+            let labels = [("product", product.clone()), ("state", label.to_owned())];
+            gauge!(names::GAPS, &labels).set(totals.map_or(0, |totals| totals.gaps) as f64);
+            gauge!(names::MISSING_TRADES, &labels)
+                .set(totals.map_or(0, |totals| totals.missing_trades) as f64);
+        }
+        let repaired: u64 = totals.iter().map(|totals| totals.repaired_trades).sum();
+        gauge!(names::REPAIRED_TRADES, "product" => product).set(repaired as f64);
+    }
+    Ok(())
+}
+
+const STATES: [(GapState, &str); 3] =
+    [(GapState::Open, "open"), (GapState::Repaired, "repaired"), (GapState::Unrepairable, "unrepairable")];
+
+/// The reject of an event that the database refuses whatever else is stored.
+fn unrecordable(
+    delivery: &Delivery<FeedEvent>,
+    event: &FeedEvent,
+    why: &StoreError,
+    source: &str,
+) -> RejectedTick {
+    RejectedTick {
+        instrument: Some(event.instrument.clone()),
+        tick: None,
+        raw: Vec::new(),
+        raw_length: 0,
+        reason: RejectReason::Unstorable,
+        detail: format!("{}: {}", event.identity(), ErrorChain(why)),
+        source: source.to_owned(),
+        time: UnixNanos::now(),
+        identity: format!("events/{}", delivery.stream_sequence),
+    }
+}
+
+/// Gaps in a line of the log.
+struct Told<'a>(&'a [Gap]);
+
+impl std::fmt::Display for Told<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for (index, gap) in self.0.iter().enumerate() {
+            let (first, last, state) = (gap.first_trade_id, gap.last_trade_id, gap.state);
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{} {first}-{last} {state:?} {}", gap.instrument, gap.repaired_count)?;
+        }
+        Ok(())
+    }
+}
