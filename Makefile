@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs from a fresh clone with Rust, Python 3 and Node.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format typecheck coverage bench-store install tools clean up down gateway-ui grafana prometheus
+.PHONY: help demo test lint format typecheck coverage bench-store bench-parse install tools clean up down gateway-ui grafana prometheus
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -47,6 +47,9 @@ coverage: tools ## Test coverage: summary, HTML report under coverage/, fails be
 
 bench-store: tools ## How fast the writer is on PostgreSQL, beside the bare inserts of the same ticks
 	$(CARGO) bench --locked --package store --bench write $(ARGS)
+
+bench-parse: ## How fast a ticker frame becomes a tick, beside serde_json
+	$(CARGO) bench --locked --package venues --bench parse $(ARGS)
 
 install: ## Say what is missing on this machine and fetch the pinned tools
 	$(PYTHON) scripts/prerequisites.py
