@@ -17,18 +17,22 @@
 //! clients read. On subscribing to `ticker`, a client gets the ticker of the last trade at once.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod client;
 mod clients;
 mod config;
 mod connection;
 mod conversation;
 mod error;
 mod exchange;
+mod faults;
 mod generate;
 mod listing;
 pub mod metrics;
+mod outlet;
 mod pulse;
 mod recording;
 mod replay;
+mod resettable;
 mod rest;
 mod server;
 mod subscribing;
@@ -41,5 +45,6 @@ pub use config::{
     RestRate, Source, Speed, TlsFiles,
 };
 pub use error::Error;
+pub use faults::{FaultProblem, FaultScript, InvalidFaults};
 pub use recording::RecordingError;
 pub use server::{recorded_products, run};
