@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs from a fresh clone with Rust, Python 3 and Node.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format typecheck coverage faults bench-store install tools clean up down gateway-ui grafana prometheus
+.PHONY: help demo test lint format typecheck coverage faults bench-store bench-parse fuzz install tools clean up down gateway-ui grafana prometheus
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -51,6 +51,24 @@ faults: tools ## Every fault under load, an hour or more, report in target/fault
 bench-store: tools ## How fast the writer, the queries of history and retention are on PostgreSQL, beside its own limits
 	$(CARGO) bench --locked --package store --bench write $(ARGS)
 	$(CARGO) bench --locked --package ledgerflux --bench history $(ARGS)
+
+bench-parse: ## How fast a ticker frame becomes a tick, beside serde_json
+	$(CARGO) bench --locked --package venues --bench parse $(ARGS)
+
+# What guides libFuzzer, on any toolchain; only for the target, because build scripts are linked without it.
+FUZZ_SECONDS ?= 600
+FUZZ_HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+FUZZ_FLAGS := -Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 \
+	-Cllvm-args=-sanitizer-coverage-inline-8bit-counters -Cllvm-args=-sanitizer-coverage-pc-table \
+	-Cdebug-assertions=on -Coverflow-checks=on
+
+fuzz: ## Feed the parsers whatever may come for ten minutes (FUZZ_SECONDS=60 for one), beginning with the recordings
+	$(call need,c++,compile libFuzzer)
+	RUSTFLAGS="$(FUZZ_FLAGS)" $(CARGO) build --locked --release --package venues-fuzz \
+		--target $(FUZZ_HOST) --target-dir target/fuzz
+	@mkdir -p target/fuzz/corpus
+	target/fuzz/$(FUZZ_HOST)/release/fuzz-frames -max_total_time=$(FUZZ_SECONDS) -max_len=16384 -timeout=5 \
+		-rss_limit_mb=1024 -artifact_prefix=target/fuzz/ $(ARGS) target/fuzz/corpus tests/data
 
 install: ## Say what is missing on this machine and fetch the pinned tools
 	$(PYTHON) scripts/prerequisites.py

@@ -9,12 +9,13 @@ use std::process::Command;
 use serde_json::Value;
 
 /// The packages of this workspace, each with those of ours that it may be built on. Tests may use more.
-const MAY_DEPEND_ON: [(&str, &str); 17] = [
+const MAY_DEPEND_ON: [(&str, &str); 18] = [
     ("domain", ""),
     ("runtime", ""),
     ("migrations", ""),
     ("proto", "domain"),
     ("venues", "domain"),
+    ("venues-fuzz", "domain venues"),
     ("store", "domain"),
     ("bus", "domain proto"),
     ("live", "domain bus"),

@@ -75,7 +75,7 @@ fn encode_product_state((instrument, state): &(Instrument, FeedState)) -> v1::Pr
     v1::ProductFeedState { venue, product, feed_state: v1::FeedState::from(*state).into() }
 }
 
-fn decode_product_state(said: v1::ProductFeedState) -> Result<(Instrument, FeedState), InvalidStatus> {
+fn decode_product_state(said: &v1::ProductFeedState) -> Result<(Instrument, FeedState), InvalidStatus> {
     let instrument = instrument::decode(&said.venue, &said.product).map_err(InvalidStatus::ProductState)?;
     match feed_state(said.feed_state) {
         Ok(Some(state)) => Ok((instrument, state)),
@@ -109,7 +109,7 @@ impl TryFrom<v1::RoleStatus> for RoleStatus {
             return Err(InvalidStatus::MissingInstance);
         }
         let heartbeat_age = status.heartbeat_age.as_ref();
-        let product_states = status.product_states.into_iter().map(decode_product_state);
+        let product_states = status.product_states.iter().map(decode_product_state);
         Ok(Self {
             role: status.role,
             instance: status.instance,

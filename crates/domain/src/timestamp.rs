@@ -50,6 +50,9 @@ impl UnixNanos {
 
     /// Reads an RFC 3339 time with up to nine decimals, e.g. `2021-04-17T16:44:06.123456Z`.
     pub fn parse_rfc3339(text: &str) -> Result<Self, InvalidTime> {
+        if let Some(time) = usual_time(text.as_bytes()) {
+            return Ok(time);
+        }
         let clipped = || text.chars().take(64).collect();
         let time = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTime::Malformed(clipped()))?;
         Self::from_offset_date_time(time).ok_or_else(|| InvalidTime::OutOfRange(clipped()))
@@ -86,6 +89,52 @@ impl UnixNanos {
         let width = i64::try_from(width.as_nanos()).unwrap_or(i64::MAX).max(1);
         Self(self.0.saturating_sub(self.0.rem_euclid(width)))
     }
+}
+
+/// A time in UTC of the years 1970 to 2199 in the form that exchanges write, with up to nine decimals. `None` for every
+/// other text, sound or not: those are left to a thorough reading.
+fn usual_time(text: &[u8]) -> Option<UnixNanos> {
+    let (date, rest) = text.split_at_checked(19)?;
+    let [y1, y2, y3, y4, b'-', m1, m2, b'-', d1, d2, b'T', h1, h2, b':', i1, i2, b':', s1, s2] = date else {
+        return None;
+    };
+    let number = |digits: &[&u8]| {
+        digits.iter().try_fold(0_i64, |sum, digit| {
+            digit.is_ascii_digit().then(|| sum * 10 + i64::from(**digit - b'0'))
+        })
+    };
+    let (year, month, day) = (number(&[y1, y2, y3, y4])?, number(&[m1, m2])?, number(&[d1, d2])?);
+    let (hour, minute, second) = (number(&[h1, h2])?, number(&[i1, i2])?, number(&[s1, s2])?);
+    let is_leap_year = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let days_of_month = match month {
+        2 if is_leap_year => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        _ => return None,
+    };
+    let is_time_of_day = hour < 24 && minute < 60 && second < 60;
+    if !(1970..2200).contains(&year) || !(1..=days_of_month).contains(&day) || !is_time_of_day {
+        return None;
+    }
+    let nanos = match rest {
+        [b'Z'] => 0,
+        [b'.', decimals @ .., b'Z'] if (1..=9).contains(&decimals.len()) => {
+            let mut nanos = 0_i64;
+            for place in 0..9 {
+                let digit = decimals.get(place).copied().unwrap_or(b'0');
+                nanos = nanos * 10 + i64::from(digit.checked_sub(b'0').filter(|digit| *digit < 10)?);
+            }
+            nanos
+        }
+        _ => return None,
+    };
+    // Days since 1970, with the year beginning in March so that the day of a leap year comes last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let leap_days = year / 4 - year / 100 + year / 400;
+    let days = year * 365 + leap_days + (month * 153 + 2) / 5 + day - 719_469;
+    let seconds = ((days * 24 + hour) * 60 + minute) * 60 + second;
+    Some(UnixNanos(seconds * 1_000_000_000 + nanos))
 }
 
 impl fmt::Display for UnixNanos {
@@ -129,6 +178,48 @@ mod tests {
         assert_eq!(parse("2019-08-01T00:00:03Z").unwrap().nanos(), 1_564_617_603_000_000_000);
         assert!(matches!(parse("0001-01-01T00:00:00.000000Z"), Err(InvalidTime::OutOfRange(_))));
         assert!(matches!(parse("yesterday"), Err(InvalidTime::Malformed(_))));
+    }
+
+    fn thoroughly(text: &str) -> Option<UnixNanos> {
+        UnixNanos::from_offset_date_time(OffsetDateTime::parse(text, &Rfc3339).ok()?)
+    }
+
+    #[test]
+    fn every_day_is_the_same_read_either_way() {
+        // To the end of 2199.
+        for day in 0..84_006_i64 {
+            let seconds = day * 86_400 + day % 86_400;
+            let time = UnixNanos::from_seconds(seconds).unwrap();
+            let text = time.to_string();
+            assert_eq!(usual_time(text.as_bytes()), Some(time), "{text}");
+            assert_eq!(thoroughly(&text), Some(time), "{text}");
+        }
+        assert_eq!(usual_time(b"2200-01-01T00:00:00Z"), None);
+    }
+
+    #[test]
+    fn what_is_unusual_is_left_to_the_thorough_reading() {
+        for text in [
+            "2021-04-31T00:00:00Z",
+            "2021-02-29T00:00:00Z",
+            "2021-00-10T00:00:00Z",
+            "2021-04-17T24:00:00Z",
+            "2021-04-17T16:60:00Z",
+            "2021-04-17T16:44:60Z",
+            "2021-04-17t16:44:06z",
+            "2021-04-17T16:44:06+01:00",
+            "2021-04-17T16:44:06.Z",
+            "2021-04-17T16:44:06.1234567890Z",
+            "2021-04-17T16:44:06.12a456Z",
+            "2021-04-17T16:44:06",
+            "2021-04-17 16:44:06Z",
+            "+021-04-17T16:44:06Z",
+        ] {
+            assert_eq!(usual_time(text.as_bytes()), None, "{text}");
+            assert_eq!(UnixNanos::parse_rfc3339(text).ok(), thoroughly(text), "{text}");
+        }
+        let text = "2021-04-17T16:44:06.123456789Z";
+        assert_eq!(usual_time(text.as_bytes()), thoroughly(text));
     }
 
     #[test]

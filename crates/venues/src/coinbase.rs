@@ -21,6 +21,7 @@ mod message;
 mod parse;
 mod request;
 pub mod rest;
+mod scan;
 mod session;
 mod ticker;
 

@@ -7,7 +7,7 @@ use domain::{FeedSession, Product, UnixNanos};
 use proptest::prelude::*;
 use venues::Moment;
 use venues::coinbase::rest::{GapFetch, check_status, parse_products, parse_trades};
-use venues::coinbase::{Action, FrameKind, Session, SessionConfig};
+use venues::coinbase::{Action, FrameKind, Message, Session, SessionConfig, TickerMessage, parse};
 
 /// Real frames of every form, to be damaged.
 const FRAMES: [&str; 8] = [
@@ -161,6 +161,28 @@ proptest! {
         page[0][names[field]] = value;
         if let Err(fault) = parse_trades(page.to_string().as_bytes()) {
             prop_assert!(fault.detail().contains(names[field]), "{}", fault.detail());
+        }
+    }
+
+    /// Whichever way a ticker is read, it is read the same.
+    #[test]
+    fn the_quick_way_through_a_ticker_is_that_of_serde_json(
+        frame in prop::sample::select(FRAMES[..2].to_vec()),
+        damages in prop::collection::vec(
+            (any::<u8>(), any::<prop::sample::Index>(), prop::collection::vec(byte(), 1..3)),
+            0..3,
+        ),
+    ) {
+        // The type stays, so that the frame is taken for a ticker.
+        let (head, rest) = frame.split_at(16);
+        let frame = [head.as_bytes(), damaged(rest.as_bytes().to_vec(), &damages).as_slice()].concat();
+        let Ok(text) = std::str::from_utf8(&frame) else { return Ok(()) };
+        let thorough = serde_json::from_str::<TickerMessage<'_>>(text);
+        match parse(&frame) {
+            Ok(Message::Ticker(quick)) => {
+                prop_assert_eq!(format!("{quick:?}"), format!("{:?}", thorough.unwrap()));
+            }
+            other => prop_assert!(thorough.is_err(), "{other:?}"),
         }
     }
 

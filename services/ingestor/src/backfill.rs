@@ -5,6 +5,7 @@
 //! ingestors may fetch the same trades: a fill that is stored already counts for nothing.
 
 use std::collections::HashSet;
+use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +41,12 @@ const ATTEMPT_DELAY_MIN: Duration = Duration::from_secs(2);
 const IDLE: Duration = Duration::from_secs(3_600);
 const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);
 
-/// Fetches until the shutdown is requested.
-pub(crate) async fn run(around: Arc<Surroundings>, rest: Arc<Rest>, products: Products) {
+/// Fetches until the shutdown is requested; whatever goes wrong is tried again.
+pub(crate) async fn run(
+    around: Arc<Surroundings>,
+    rest: Arc<Rest>,
+    products: Products,
+) -> Result<(), Infallible> {
     let shutdown = around.ctx.shutdown.clone();
     let backfill = Backfill {
         wanted: Wanted::new(Limits {
@@ -58,7 +63,9 @@ pub(crate) async fn run(around: Arc<Surroundings>, rest: Arc<Rest>, products: Pr
         around,
         rest,
     };
-    shutdown.run_until(backfill.work()).await;
+    // What is fetched and published at a time makes a large future.
+    shutdown.run_until(Box::pin(backfill.work())).await;
+    Ok(())
 }
 
 struct Backfill {

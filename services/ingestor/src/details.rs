@@ -1,6 +1,7 @@
 //! What the exchange says of the products themselves: asked at start, when the list changes, and from time to time.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -22,14 +23,18 @@ const FAILURE_PERIOD: Duration = Duration::from_secs(60);
 /// How long to wait after an answer that says that it will not change.
 const REFUSED_DELAY: Duration = Duration::from_secs(60);
 
-/// Publishes the details of each configured product, until the shutdown is requested.
-pub(crate) async fn run(around: Arc<Surroundings>, rest: Arc<Rest>, mut products: Products) {
+/// Publishes the details of each configured product, until the shutdown is requested; whatever goes wrong is tried again.
+pub(crate) async fn run(
+    around: Arc<Surroundings>,
+    rest: Arc<Rest>,
+    mut products: Products,
+) -> Result<(), Infallible> {
     let gate = LogGate::new(FAILURE_PERIOD);
     let mut told = Vec::new();
     let shutdown = &around.ctx.shutdown;
     loop {
         let wait = match shutdown.run_until(rest.ask(PRODUCTS_PATH, parse_products)).await {
-            None => return,
+            None => return Ok(()),
             Some(Ok(list)) => {
                 let wanted = products.borrow_and_update().clone();
                 announce(&around, &list, &wanted, &mut told).await;
@@ -44,7 +49,7 @@ pub(crate) async fn run(around: Arc<Surroundings>, rest: Arc<Rest>, mut products
             }
         };
         tokio::select! {
-            () = shutdown.requested() => return,
+            () = shutdown.requested() => return Ok(()),
             () = tokio::time::sleep(wait) => {}
             Ok(()) = products.changed() => {}
         }

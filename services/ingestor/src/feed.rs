@@ -1,6 +1,5 @@
 //! The feed as a whole: products spread over connections, and what runs beside them.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,20 +94,12 @@ fn start_beside(
     if around.config.backfill {
         let (around, rest, products) = (Arc::clone(around), Arc::clone(&rest), products.clone());
         tasks.spawn_restarting("backfill", Backoff::new(min, max), move || {
-            let running = backfill::run(Arc::clone(&around), Arc::clone(&rest), products.clone());
-            async {
-                running.await;
-                Ok::<(), Infallible>(())
-            }
+            backfill::run(Arc::clone(&around), Arc::clone(&rest), products.clone())
         });
     }
     let (around, products) = (Arc::clone(around), products.clone());
     tasks.spawn_restarting("product-details", Backoff::new(min, max), move || {
-        let running = details::run(Arc::clone(&around), Arc::clone(&rest), products.clone());
-        async {
-            running.await;
-            Ok::<(), Infallible>(())
-        }
+        details::run(Arc::clone(&around), Arc::clone(&rest), products.clone())
     });
     tasks
 }

@@ -8,6 +8,7 @@ use super::fault::{FrameFault, clip};
 use super::field::Field;
 use super::kind::FrameKind;
 use super::message::{ErrorMessage, HeartbeatMessage, Outline, RawError, Subscriptions, TickerMessage};
+use super::scan;
 
 /// A frame that could be read. Numbers and times of a ticker are not checked yet.
 #[derive(Debug)]
@@ -48,7 +49,10 @@ pub fn parse(frame: &[u8]) -> Result<Message<'_>, FrameFault> {
         None => searched_type(text)?,
     };
     Ok(match kind {
-        FrameKind::Ticker => Message::Ticker(decode(text)?),
+        FrameKind::Ticker => Message::Ticker(match scan::ticker(text) {
+            Some(ticker) => ticker,
+            None => decode(text)?,
+        }),
         FrameKind::Heartbeat => Message::Heartbeat(decode(text)?),
         FrameKind::Subscriptions => Message::Subscriptions(decode(text)?),
         FrameKind::Error => Message::Error(error_message(&decode(text)?)),

@@ -5,5 +5,6 @@ mod backfill;
 mod connections;
 mod counts;
 mod data;
+mod faults;
 mod outages;
 mod support;

@@ -196,6 +196,15 @@ pub(crate) fn market(names: &[&str], rate: simulator::Rate) -> simulator::Config
     simulator::Config { source: simulator::Source::Generate(generate), ..simulator::Config::default() }
 }
 
+/// The same market with faults, one per line of a script's flags.
+pub(crate) fn faulty(names: &[&str], rate: simulator::Rate, faults: &[&str]) -> simulator::Config {
+    let mut script = simulator::FaultScript::default();
+    for fault in faults {
+        script.add_flag(fault).unwrap();
+    }
+    simulator::Config { faults: script, ..market(names, rate) }
+}
+
 pub(crate) fn recording(name: &str) -> PathBuf {
     testkit::workspace_root().join("tests/data").join(name)
 }

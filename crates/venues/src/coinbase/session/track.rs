@@ -220,8 +220,9 @@ impl Track {
 
     /// Takes a heartbeat. What the one before told of and what still has not come is overdue; it is told once.
     pub(super) fn overdue(&mut self, beat: Heartbeat) -> Option<Heartbeat> {
-        let newest = self.newest.map(|newest| newest.trade_id);
-        let is_missing = |beat: &Heartbeat| Some(beat.last_trade_id) > newest;
+        // Trades are numbered from 1: with 0 the exchange says that there was none yet.
+        let newest = self.newest.map_or(0, |newest| newest.trade_id);
+        let is_missing = |beat: &Heartbeat| beat.last_trade_id > newest;
         let overdue = self.claim.filter(is_missing);
         self.claim = Some(beat).filter(is_missing);
         let overdue = overdue.filter(|beat| self.passed_on != Some(beat.last_trade_id))?;
