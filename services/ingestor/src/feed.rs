@@ -17,6 +17,8 @@ use crate::{Config, Error};
 
 /// A feed that was live for so long counts as healthy: the next delay is the shortest again.
 const HEALTHY_AFTER: Duration = Duration::from_secs(5);
+/// How long refused frames and events may take at the end, after the ticks.
+const OUTBOX_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// How often a failure that repeats itself is told again.
 const SAME_FAILURE_PERIOD: Duration = Duration::from_secs(60);
 
@@ -38,15 +40,18 @@ pub fn run(config: Config, bus: Bus, ctx: RoleContext) -> impl Future<Output = R
             last_failure: String::new(),
             same_failure: LogGate::new(SAME_FAILURE_PERIOD),
             was_live: false,
+            given_up: false,
             around: &around,
         };
         tokio::select! {
             () = feed.keep_alive(&address, &bus) => {}
             () = status.report(&bus) => {}
         }
-        around.outbox.close(config.drain_max).await;
+        let given_up = feed.given_up;
+        // With a broker that answers this takes no time; with one that does not, the ticks have waited already.
+        around.outbox.close(OUTBOX_DRAIN_MAX.min(config.drain_max)).await;
         info!("the feed is closed");
-        Ok(())
+        if given_up { Err(Error::GivenUp) } else { Ok(()) }
     }
 }
 
@@ -58,6 +63,8 @@ struct Feed<'a> {
     same_failure: LogGate,
     /// Whether the last connection was live; told once when it falls.
     was_live: bool,
+    /// Whether the end of the process left ticks unacknowledged.
+    given_up: bool,
 }
 
 impl Feed<'_> {
@@ -111,7 +118,7 @@ impl Feed<'_> {
     }
 
     /// The next session must not overtake this one, whose ticks would look late then: its publisher has to be done.
-    async fn rest(&self, publisher: RawPublisher, delay: Duration) -> bool {
+    async fn rest(&mut self, publisher: RawPublisher, delay: Duration) -> bool {
         let (shutdown, due) = (&self.around.ctx.shutdown, tokio::time::Instant::now() + delay);
         let closing = publisher.close();
         tokio::pin!(closing);
@@ -122,8 +129,9 @@ impl Feed<'_> {
         shutdown.run_until(tokio::time::sleep_until(due)).await.is_some()
     }
 
-    async fn drain(&self, closing: impl Future<Output = ()>) {
-        drain_step("ticks of the feed", self.around.config.drain_max, closing).await;
+    async fn drain(&mut self, closing: impl Future<Output = ()>) {
+        let drained = drain_step("ticks of the feed", self.around.config.drain_max, closing).await;
+        self.given_up = drained.is_none();
     }
 
     /// The feed is not live any more, or still not. Returns how long to wait before the next attempt.

@@ -17,6 +17,8 @@ use crate::{
     write::{groups, not_stored, rows, undecodable, unpublished},
 };
 
+/// How long the broker may take to say what waits behind what could not be stored.
+const LAG_MAX: Duration = Duration::from_millis(500);
 /// How often the progress of each product is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -27,6 +29,8 @@ pub(crate) struct Owner<'a> {
     pub(crate) reader: WorkReader,
     latest: Latest,
     told_at: UnixNanos,
+    /// Ticks of the group that is being stored.
+    in_hand: usize,
 }
 
 impl<'a> Owner<'a> {
@@ -47,7 +51,7 @@ impl<'a> Owner<'a> {
         info!(%shard, stored = stored.len(), published = missing.len(), "writes the shard");
         let label = shard.to_string();
         let latest = Latest::stored(stored);
-        let mut owner = Self { worker, label, reader, latest, told_at: UnixNanos::MIN };
+        let mut owner = Self { worker, label, reader, latest, told_at: UnixNanos::MIN, in_hand: 0 };
         owner.tell_progress();
         // The first word of a snapshotter says that what is stored is published: the normalizer waits for it.
         worker.reporter.speak();
@@ -89,8 +93,10 @@ impl<'a> Owner<'a> {
             }
         }
         let rows = rows(group);
+        self.in_hand = rows.len();
         self.latest.apply(rows.iter().map(|row| row.tick));
         self.commit(&rows, self.worker.config.snapshot_interval).await?;
+        self.in_hand = 0;
         self.reader.ack(group).await.map_err(bus_error)
     }
 
@@ -171,7 +177,7 @@ impl<'a> Owner<'a> {
                     failed = true;
                     tokio::select! {
                         () = tokio::time::sleep(backoff.next_delay()) => {}
-                        () = self.worker.context.shutdown.requested() => return Err(self.stopped(ticks.len()).await),
+                        () = self.worker.context.shutdown.requested() => return Err(self.stopped().await),
                     }
                 }
                 Err(error) => return Ok(Err(error)),
@@ -212,10 +218,10 @@ impl<'a> Owner<'a> {
     }
 
     /// What is left behind when the database is away at shutdown.
-    async fn stopped(&self, in_hand: usize) -> Error {
-        let waiting =
-            self.worker.bus.lag(Work::Ticks, self.worker.shard).await.map_or(0, |lag| lag.pending_messages);
-        Error::Stopped { in_hand, waiting }
+    pub(crate) async fn stopped(&self) -> Error {
+        let lag = tokio::time::timeout(LAG_MAX, self.worker.bus.lag(Work::Ticks, self.worker.shard)).await;
+        let waiting = lag.ok().and_then(Result::ok).map_or(0, |lag| lag.pending_messages);
+        Error::Stopped { in_hand: self.in_hand, waiting }
     }
 
     /// Brings the progress in the status up to date, at most once a second.

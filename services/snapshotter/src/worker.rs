@@ -1,6 +1,10 @@
 //! A worker of one shard: it recovers, works, and starts over.
 
-use std::{future::Future, sync::Mutex, time::Duration};
+use std::{
+    future::Future,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use bus::{Bus, Failures, PublishError, Reporter, Work};
 use domain::{RoleStatus, Shard};
@@ -11,6 +15,9 @@ use thiserror::Error;
 use tracing::warn;
 
 use crate::{Config, metrics as names, owner::Owner};
+
+/// A worker that has written its shard for so long was healthy: the next failure is a first one.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a snapshotter has to start over.
 #[derive(Debug, Error)]
@@ -97,17 +104,37 @@ pub fn run(
 }
 
 impl Worker {
+    /// The shutdown was requested, and the time for the drain is over: a write that hangs is given up.
+    async fn drain_is_over(&self) {
+        self.context.shutdown.requested().await;
+        tokio::time::sleep(self.config.drain_max).await;
+    }
+
     async fn work(&self) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_millis(100), self.config.retry_delay_max);
         loop {
-            let error = match Owner::recover(self).await {
+            // A database or broker that does not answer must not keep a process that is to end.
+            let Some(recovered) = self.context.shutdown.run_until(Owner::recover(self)).await else {
+                return Ok(());
+            };
+            let error = match recovered {
                 Ok(mut owner) => {
                     self.latch.set_ready();
-                    backoff.reset();
-                    match owner.work().await {
+                    let since = Instant::now();
+                    let outcome = tokio::select! {
+                        outcome = owner.work() => outcome,
+                        () = self.drain_is_over() => Err(owner.stopped().await),
+                    };
+                    if since.elapsed() > HEALTHY_AFTER {
+                        backoff.reset();
+                    }
+                    match outcome {
                         Ok(()) => return Ok(()),
                         // On a broker of its own, what was not committed is delivered again. In memory it ends with us.
-                        Err(Error::Stopped { .. }) if !self.bus.is_embedded() => return Ok(()),
+                        Err(error @ Error::Stopped { .. }) if !self.bus.is_embedded() => {
+                            warn!(shard = %self.shard, %error, "the broker keeps it for the next start");
+                            return Ok(());
+                        }
                         Err(error @ Error::Stopped { .. }) => return Err(error),
                         Err(error) => error,
                     }
