@@ -28,6 +28,8 @@ pub(crate) struct Owner<'a> {
     label: String,
     pub(crate) reader: WorkReader,
     latest: Latest,
+    /// The random id of the database: which history it is that is written.
+    history: String,
     told_at: UnixNanos,
     /// Ticks of the group that is being stored.
     in_hand: usize,
@@ -41,17 +43,18 @@ impl<'a> Owner<'a> {
         bus.ensure_streams().await.map_err(bus_error)?;
         let stored =
             newest_states(&worker.store, |instrument| bus.shards().shard_of(instrument) == shard).await?;
+        let history = worker.store.epoch().await?;
         let published = bus.last_snapshots().await.map_err(bus_error)?;
         let missing = unpublished(stored.clone(), &published);
         for snapshot in &missing {
-            bus.publish_snapshot(snapshot).await.map_err(bus_error)?;
+            bus.publish_snapshot_of(Some(&history), snapshot).await.map_err(bus_error)?;
         }
         let positions = stored.iter().map(|snapshot| (snapshot.instrument.clone(), snapshot.position));
         let reader = bus.work(Work::Ticks, shard).with_stored(positions);
         info!(%shard, stored = stored.len(), published = missing.len(), "writes the shard");
         let label = shard.to_string();
         let latest = Latest::stored(stored);
-        let mut owner = Self { worker, label, reader, latest, told_at: UnixNanos::MIN, in_hand: 0 };
+        let mut owner = Self { worker, label, reader, latest, history, told_at: UnixNanos::MIN, in_hand: 0 };
         owner.tell_progress();
         // The first word of a snapshotter says that what is stored is published: the normalizer waits for it.
         worker.reporter.speak();
@@ -115,7 +118,8 @@ impl<'a> Owner<'a> {
             self.write(&[], &due).await??;
         }
         for snapshot in &due {
-            self.worker.bus.publish_snapshot(snapshot).await.map_err(bus_error)?;
+            let published = self.worker.bus.publish_snapshot_of(Some(&self.history), snapshot);
+            published.await.map_err(bus_error)?;
         }
         counter!(names::SNAPSHOTS, "shard" => self.label.clone()).increment(due.len() as u64);
         self.latest.written(&due);
