@@ -10,6 +10,7 @@ use crate::{
     BrokerError, Bus, Source, StreamKind, Undecodable,
     broker::{OrderedReader, Read, Start},
     codec::{self, Payload},
+    headers::HISTORY,
     metrics,
     retry::RetryDelays,
     work::source,
@@ -35,6 +36,8 @@ pub struct Followed<T> {
     pub source: Source,
     /// How many messages wait behind it; 0: this is the newest.
     pub pending: u64,
+    /// Of a snapshot: which history it is of, where its publisher said so.
+    pub history: Option<String>,
     /// The trace of whoever published it.
     pub context: Context,
 }
@@ -175,6 +178,12 @@ impl<T: Payload> Follower<T> {
         Ok(pending)
     }
 
+    /// When the stream was created that is followed: another time is another stream, in which no sequence of the one
+    /// before means anything. Unknown before the first attach.
+    pub fn stream_created(&self) -> Option<UnixNanos> {
+        self.created
+    }
+
     /// Waits for the next message. Strictly increasing in `stream_sequence`, except after [`FollowError::Restarted`].
     /// May be cancelled without losing anything.
     pub async fn next(&mut self) -> Result<Followed<T>, FollowError> {
@@ -263,6 +272,7 @@ impl<T: Payload> Follower<T> {
                 content,
                 source: source(&self.bus, &read.stored.subject),
                 pending,
+                history: read.stored.headers.get(HISTORY).map(str::to_owned),
                 context: read.stored.headers.trace_context(),
             }),
             Err(content) => {

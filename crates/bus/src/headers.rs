@@ -12,6 +12,8 @@ pub(crate) const OWNER: &str = "lf-owner";
 /// When the `LF_RAW` was created that ticks were made from, in nanoseconds since 1970: which stream their raw sequence
 /// is of.
 pub(crate) const RAW_EPOCH: &str = "lf-raw-epoch";
+/// Which history a snapshot is of: the random id of the database.
+pub(crate) const HISTORY: &str = "lf-history";
 /// Which message stood before this one on its subject, separated by slashes: its sequence, when the stream was created that
 /// it stood in (in nanoseconds since 1970), and the run and the sequence of the exchange of its last tick, where it has them.
 /// It stays true when that message has left the stream.

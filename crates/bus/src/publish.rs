@@ -9,7 +9,7 @@ use crate::{
     Bus, PublishError, StreamKind,
     broker::Outgoing,
     codec::Payload,
-    headers::{self, Headers},
+    headers::{self, HISTORY, Headers},
     metrics,
 };
 
@@ -33,8 +33,22 @@ impl Bus {
 
     /// Publishes the state of a product; it replaces the one before.
     pub async fn publish_snapshot(&self, snapshot: &Snapshot) -> Result<(), PublishError> {
+        self.publish_snapshot_of(None, snapshot).await
+    }
+
+    /// The same, and says of which history it is: the random id of the database that holds it.
+    pub async fn publish_snapshot_of(
+        &self,
+        history: Option<&str>,
+        snapshot: &Snapshot,
+    ) -> Result<(), PublishError> {
         let subject = self.subjects.snapshot(&snapshot.instrument);
-        self.publish(StreamKind::Snapshots, subject, snapshot, None, 0).await
+        let context = headers::current_context();
+        let mut outgoing = outgoing(StreamKind::Snapshots, &subject, snapshot, &context, None);
+        if let Some(history) = history {
+            outgoing.headers.set(HISTORY, history);
+        }
+        self.send(&outgoing, 0).await
     }
 
     /// Publishes ticks that were fetched afterwards, for the normalizer. `id` tells one fetched range from another:
@@ -54,14 +68,19 @@ impl Bus {
         ticks: usize,
     ) -> Result<(), PublishError> {
         let outgoing = outgoing(stream, &subject, content, &headers::current_context(), message_id);
-        match self.broker.publish(&outgoing).await {
+        self.send(&outgoing, ticks).await
+    }
+
+    async fn send(&self, outgoing: &Outgoing, ticks: usize) -> Result<(), PublishError> {
+        let stream = outgoing.stream;
+        match self.broker.publish(outgoing).await {
             Ok(published) => {
                 metrics::published(stream, outgoing.payload.len(), ticks, published.duplicate);
                 Ok(())
             }
             Err(failure) => {
                 metrics::publish_failed(stream, failure.cause());
-                Err(failure.into_error(&subject))
+                Err(failure.into_error(&outgoing.subject))
             }
         }
     }

@@ -8,7 +8,7 @@ use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Applied, Config, Health, LiveState, follow, metrics as names};
+use crate::{Applied, Config, Epoch, Health, LiveState, epoch::Known, follow, metrics as names};
 
 /// The newest state of every product, kept up to date, for everyone in this process. Cheap to clone; when the last clone
 /// is gone, following the bus ends.
@@ -26,6 +26,8 @@ pub(crate) struct Shared {
     version: watch::Sender<u64>,
     health: watch::Sender<Health>,
     next_event: watch::Sender<u64>,
+    /// Which history and which stream it is.
+    epoch: watch::Sender<Known>,
     /// Up to which message of `LF_TICKS` everything is in the state; `None` before the first filling.
     ticks_seen: watch::Sender<Option<u64>>,
 }
@@ -66,6 +68,25 @@ impl LiveFeed {
     /// How following goes, now and after each change; [`Health::waiting`] is what readiness says.
     pub fn health(&self) -> watch::Receiver<Health> {
         self.shared.health.subscribe()
+    }
+
+    /// Which history and which stream it is that is followed; `None` while that is not known: before the first snapshot that
+    /// says so.
+    pub fn epoch(&self) -> Option<Epoch> {
+        self.shared.epoch.borrow().epoch()
+    }
+
+    /// Waits until the epoch is another one than `known`, and returns it.
+    pub async fn epoch_after(&self, known: Option<&Epoch>) -> Epoch {
+        let mut epochs = self.shared.epoch.subscribe();
+        loop {
+            let epoch = epochs.borrow_and_update().epoch();
+            if let Some(epoch) = epoch.filter(|epoch| Some(epoch) != known) {
+                return epoch;
+            }
+            // The sender lives in `self`, so that waiting can only end with a change.
+            let _ = epochs.changed().await;
+        }
     }
 
     /// The newest state of a product; `None` before its first tick.
@@ -125,6 +146,7 @@ impl Shared {
             version: watch::Sender::new(0),
             health: watch::Sender::default(),
             next_event: watch::Sender::default(),
+            epoch: watch::Sender::default(),
             ticks_seen: watch::Sender::default(),
         }
     }
@@ -178,6 +200,15 @@ impl Shared {
             let before = health.clone();
             change(health);
             *health != before
+        });
+    }
+
+    /// Takes note of a part of the epoch; nobody is woken when it is the known one.
+    pub(crate) fn set_epoch(&self, change: impl FnOnce(&mut Known)) {
+        self.epoch.send_if_modified(|known| {
+            let before = known.clone();
+            change(known);
+            *known != before
         });
     }
 

@@ -36,6 +36,7 @@ pub(crate) async fn ticks(bus: Bus, shared: Arc<Shared>) {
         match follower.attach().await {
             Ok(pending) => {
                 pulse.works();
+                shared.set_epoch(|known| known.ticks = follower.stream_created());
                 behind = behind && (pending > 0 || end_reached(&shared, StreamKind::Ticks));
             }
             Err(error) => {
@@ -88,6 +89,9 @@ pub(crate) async fn snapshots(bus: Bus, shared: Arc<Shared>) {
         }
         match follower.next().await {
             Ok(followed) => {
+                if let Some(history) = followed.history {
+                    shared.set_epoch(|known| known.history = Some(history));
+                }
                 if shared.is_behind(&followed.content) && ticks_settle(&bus, &shared, &mut pulse).await {
                     shared.apply_snapshot(followed.content);
                 }

@@ -14,6 +14,7 @@
 mod bucket;
 mod config;
 mod delivery;
+mod epoch;
 mod events;
 mod feed;
 mod follow;
@@ -28,6 +29,7 @@ mod tick;
 pub use bucket::{Rate, TokenBucket};
 pub use config::Config;
 pub use delivery::{Delivery, Event, FellBehind};
+pub use epoch::Epoch;
 pub use feed::LiveFeed;
 pub use health::Health;
 pub use reader::{AddError, Policy, Products, Read, Reader, Start};

@@ -286,3 +286,20 @@ async fn details_of_products_are_kept_and_told_to_nobody() {
     );
     assert_eq!(feed.details(&instrument("ETH-USD")), None);
 }
+
+#[tokio::test]
+async fn the_epoch_is_that_of_the_history_and_of_the_stream() {
+    let bus = embedded().await;
+    let feed = started(&bus).await;
+    assert_eq!(feed.epoch(), None, "nobody has said which history it is");
+    let snapshot = |sequence| Snapshot::first(&tick("BTC-USD", sequence)).unwrap();
+    bus.publish_snapshot_of(Some("one"), &snapshot(1)).await.unwrap();
+    let first = timeout(PATIENCE, feed.epoch_after(None)).await.unwrap();
+    let created = bus.stream_state(bus::StreamKind::Ticks).await.unwrap().created;
+    assert_eq!((first.history.as_str(), first.ticks), ("one", created));
+    // The same said again changes nothing; another database is another history.
+    bus.publish_snapshot_of(Some("one"), &snapshot(2)).await.unwrap();
+    bus.publish_snapshot_of(Some("two"), &snapshot(3)).await.unwrap();
+    let second = timeout(PATIENCE, feed.epoch_after(Some(&first))).await.unwrap();
+    assert_eq!((second.history.as_str(), second.ticks), ("two", created));
+}

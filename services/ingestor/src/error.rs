@@ -21,6 +21,11 @@ pub enum Error {
     /// There is nothing to subscribe to.
     #[error("no product is configured (feed.products)")]
     NoProducts,
+    /// The broker did not take everything before the end.
+    #[error(
+        "the broker did not acknowledge in time what was received; it lies in the gap that the next start finds"
+    )]
+    GivenUp,
     /// The certificates to trust cannot be used.
     #[error("the feed cannot be reached over TLS")]
     Tls(#[from] TlsError),

@@ -1,6 +1,7 @@
 //! The feed as a whole: products spread over connections, and what runs beside them.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bus::Bus;
@@ -20,6 +21,8 @@ use crate::status::Status;
 use crate::surroundings::Surroundings;
 use crate::{Config, Error, backfill, details};
 
+/// How long refused frames and events may take at the end, after the ticks.
+const OUTBOX_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// How long what runs beside the connections may take to end.
 const BESIDE_DRAIN_MAX: Duration = Duration::from_secs(1);
 /// A task beside the connections that failed is started again after such a delay.
@@ -69,12 +72,14 @@ pub fn run_following(
             () = feed.keep_alive(&mut products) => {}
             () = status.report(&bus) => {}
         }
+        let given_up = feed.around.given_up.load(Ordering::Relaxed);
         drop(feed);
         // Whoever hangs is aborted here; the reason is in the log.
         let _ = beside.join(BESIDE_DRAIN_MAX).await;
-        outbox.close(drain_max).await;
+        // With a broker that answers this takes no time; with one that does not, the ticks have waited already.
+        outbox.close(OUTBOX_DRAIN_MAX.min(drain_max)).await;
         info!("the feed is closed");
-        Ok(())
+        if given_up { Err(Error::GivenUp) } else { Ok(()) }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One place for a connection: it connects for its products, reads until the connection ends, waits, begins again.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bus::RawPublisher;
@@ -143,7 +144,8 @@ impl Slot {
     }
 
     async fn drain(&self, closing: impl Future<Output = ()>) {
-        drain_step("ticks of the feed", self.around.config.drain_max, closing).await;
+        let drained = drain_step("ticks of the feed", self.around.config.drain_max, closing).await;
+        self.around.given_up.fetch_or(drained.is_none(), Ordering::Relaxed);
     }
 
     /// The connection is not live any more, or still not. Returns how long to wait before the next attempt.

@@ -1,7 +1,7 @@
 //! What every connection of the feed shares.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::Bus;
@@ -33,6 +33,8 @@ pub(crate) struct Surroundings {
     /// Everything this process connects to and says, over all connections.
     pub(crate) connects: Pace,
     pub(crate) messages: Pace,
+    /// Whether the end of the process left ticks unacknowledged.
+    pub(crate) given_up: AtomicBool,
     /// The number of the next connection.
     sessions: AtomicU64,
     /// What uptimes are measured from.
@@ -54,6 +56,7 @@ impl Surroundings {
             refusals: LogGate::new(REFUSAL_PERIOD),
             connects: Pace::new(CONNECTS_PER_SECOND, CONNECTS_AT_ONCE),
             messages: Pace::new(MESSAGES_PER_SECOND, MESSAGES_PER_SECOND),
+            given_up: AtomicBool::new(false),
             sessions: AtomicU64::new(1),
             started: Instant::now(),
             source: format!("ingestor/{}", ctx.instance),

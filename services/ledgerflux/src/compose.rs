@@ -4,21 +4,26 @@
 //! drain from the feed downwards, each with a time of its own, so that what was accepted is stored before the process
 //! ends.
 
-use std::{convert::Infallible, net::SocketAddr, time::Duration};
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
-use bus::Bus;
+use bus::{Bus, Work};
 use domain::Shard;
 use runtime::{
     Backoff, Latch, Readiness, RoleContext, Shutdown, TaskSet,
     listen::bind,
     lock::DataDir,
     retry::{retry_until_shutdown, retry_while},
-    tasks::OnFailure,
+    tasks::{OnFailure, TaskFailure, TaskFailures},
 };
 use store::Store;
+use thiserror::Error;
 use tokio::{net::TcpListener, sync::watch};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     addresses::Addresses,
@@ -29,8 +34,15 @@ use crate::{
     settings::Settings,
 };
 
-/// How long one stage may take to drain.
-const STAGE_DRAIN_MAX: Duration = Duration::from_secs(6);
+/// How long each stage may take to drain, a little longer than its roles allow themselves: then what is left is told by the
+/// role that knows it. Together they stay well below what a pod is given (45 s).
+const INGEST_DRAIN_MAX: Duration = Duration::from_secs(8);
+const ORDER_DRAIN_MAX: Duration = Duration::from_secs(6);
+const WRITE_DRAIN_MAX: Duration = Duration::from_secs(7);
+const SERVE_DRAIN_MAX: Duration = Duration::from_secs(6);
+const OPERATIONS_DRAIN_MAX: Duration = Duration::from_secs(2);
+/// How long the broker may take to say what waits in it.
+const TELL_LEFT_MAX: Duration = Duration::from_secs(1);
 /// How long an attempt to reach the broker or the database waits before the next one, at most.
 const RETRY_DELAY_MAX: Duration = Duration::from_secs(10);
 
@@ -67,21 +79,44 @@ struct Listeners {
 /// Tasks that start and drain together.
 struct Stage {
     name: &'static str,
+    drain_max: Duration,
     context: RoleContext,
     tasks: TaskSet,
 }
 
 impl Stage {
     /// A stage stops by its own signal, in its turn; a task of it that fails for good stops the process.
-    fn new(name: &'static str, process: &RoleContext) -> Self {
+    fn new(name: &'static str, drain_max: Duration, process: &RoleContext) -> Self {
         let context = RoleContext { shutdown: Shutdown::new(), ..process.clone() };
-        Self { name, context, tasks: TaskSet::new(process.shutdown.clone()) }
+        Self { name, drain_max, context, tasks: TaskSet::new(process.shutdown.clone()) }
     }
 
     async fn drain(self) -> anyhow::Result<()> {
+        let started = Instant::now();
         self.context.shutdown.request();
-        self.tasks.join(STAGE_DRAIN_MAX).await.with_context(|| format!("the {} did not drain", self.name))
+        let drained = self.tasks.join(self.drain_max).await;
+        debug!(stage = self.name, took = ?started.elapsed(), "drained");
+        drained.map_err(|failures| {
+            let name = self.name;
+            match failures.failed.iter().all(is_about_what_is_left) {
+                true => anyhow::Error::new(Unfinished(failures)).context(format!("the {name} did not drain")),
+                false => anyhow::Error::new(failures).context(format!("the {name} failed")),
+            }
+        })
     }
+}
+
+/// The process has ended in order, but a step of the shutdown was abandoned, or left something undone.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub(crate) struct Unfinished(TaskFailures);
+
+/// Whether a role only says what it could not do before the end.
+fn is_about_what_is_left(failure: &TaskFailure) -> bool {
+    let stopped = failure.source.downcast_ref::<snapshotter::Error>();
+    let given_up = failure.source.downcast_ref::<ingestor::Error>();
+    matches!(stopped, Some(snapshotter::Error::Stopped { .. }))
+        || matches!(given_up, Some(ingestor::Error::GivenUp))
 }
 
 /// The stages of this process; one whose roles run elsewhere is empty.
@@ -95,10 +130,10 @@ struct Stages {
 impl Stages {
     fn new(process: &RoleContext) -> Self {
         Self {
-            ingest: Stage::new("ingestor", process),
-            order: Stage::new("normalizers", process),
-            write: Stage::new("snapshotters", process),
-            serve: Stage::new("query and gateway", process),
+            ingest: Stage::new("ingestor", INGEST_DRAIN_MAX, process),
+            order: Stage::new("normalizers", ORDER_DRAIN_MAX, process),
+            write: Stage::new("snapshotters", WRITE_DRAIN_MAX, process),
+            serve: Stage::new("query and gateway", SERVE_DRAIN_MAX, process),
         }
     }
 
@@ -134,7 +169,7 @@ pub(crate) async fn run(
     // Held from the first request on: readiness is never told before every role has its own latches.
     let started = process.readiness.latch("start");
     started.set_waiting("the roles are being started");
-    let mut operations = Stage::new("operations endpoints", &process);
+    let mut operations = Stage::new("operations endpoints", OPERATIONS_DRAIN_MAX, &process);
     addresses.tell("ops", listeners.ops.local_addr()?);
     let ops =
         runtime::ops::serve(listeners.ops, process.readiness.clone(), operations.context.shutdown.clone());
@@ -160,8 +195,44 @@ pub(crate) async fn run(
     started.set_waiting("shutting down");
     info!("draining");
     let drained = stages.drain().await;
+    if let Ok(Some(bus)) = &begun {
+        tell_left(bus, &roles).await;
+    }
     let ended = operations.drain().await;
-    begun.and(drained).and(ended)
+    begun.map(drop).and(drained).and(ended)
+}
+
+/// What the roles of this process would have had to do still: a broker of its own keeps it for the next start. Of the bus in
+/// memory the roles themselves tell.
+async fn tell_left(bus: &Bus, roles: &Roles) {
+    if bus.is_embedded() {
+        return;
+    }
+    let of_raw = roles.normalizers.iter().map(|shard| (Work::Raw, *shard));
+    let of_ticks = roles.snapshotters.iter().map(|shard| (Work::Ticks, *shard));
+    let count = async {
+        let (mut raw, mut ticks) = (0, 0);
+        for (work, shard) in of_raw.chain(of_ticks) {
+            let lag = bus.lag(work, shard).await.ok()?;
+            let left = lag.pending_messages + lag.unacknowledged;
+            match work {
+                Work::Raw => raw += left,
+                Work::Ticks | Work::Gaps => ticks += left,
+            }
+        }
+        Some((raw, ticks))
+    };
+    match tokio::time::timeout(TELL_LEFT_MAX, count).await {
+        Ok(Some((0, 0))) => {}
+        Ok(Some((raw, ticks))) => {
+            info!(
+                raw_messages = raw,
+                tick_messages = ticks,
+                "the broker keeps for the next start what is left"
+            );
+        }
+        _ => warn!("the broker does not say what is left in it; it keeps that for the next start"),
+    }
 }
 
 fn lock_data(settings: &Settings, roles: &Roles) -> anyhow::Result<Option<DataDir>> {
@@ -199,7 +270,7 @@ struct Composition<'a> {
 }
 
 impl Composition<'_> {
-    /// Starts the roles, from the database upwards. Returns early when shutdown is requested while something is still
+    /// Starts the roles, from the database upwards, and returns the bus that they are on. Returns early when shutdown is requested while something is still
     /// away.
     async fn start(
         &self,
@@ -208,12 +279,12 @@ impl Composition<'_> {
         gateway: Option<TcpListener>,
         query: Option<TcpListener>,
         exchange: Option<Exchange>,
-    ) -> anyhow::Result<()> {
-        let Some(bus) = self.connect_bus(operations).await? else { return Ok(()) };
+    ) -> anyhow::Result<Option<Bus>> {
+        let Some(bus) = self.connect_bus(operations).await? else { return Ok(None) };
         let store = match self.roles.need_store() {
             true => match self.connect_store().await? {
                 Some(store) => Some(store),
-                None => return Ok(()),
+                None => return Ok(None),
             },
             false => None,
         };
@@ -221,7 +292,7 @@ impl Composition<'_> {
             self.start_snapshotters(&mut stages.write, &bus, store);
         }
         if self.roles.all && !self.snapshotters_spoke(&bus).await {
-            return Ok(());
+            return Ok(Some(bus));
         }
         self.start_serving(&mut stages.serve, &bus, store.as_ref(), gateway, query)?;
         for shard in &self.roles.normalizers {
@@ -248,7 +319,7 @@ impl Composition<'_> {
                 });
             }
         }
-        Ok(())
+        Ok(Some(bus))
     }
 
     fn start_snapshotters(&self, stage: &mut Stage, bus: &Bus, store: &Store) {

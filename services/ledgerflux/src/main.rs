@@ -19,7 +19,7 @@ use std::{process::ExitCode, time::Duration};
 use addresses::Addresses;
 use args::{Cli, Command, ConfigCommand};
 use clap::Parser as _;
-use compose::Roles;
+use compose::{Roles, Unfinished};
 use runtime::{ErrorChain, config::ConfigProblems};
 use settings::{Defaults, Settings};
 
@@ -28,6 +28,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How long the last spans may take to leave.
 const TELEMETRY_FLUSH_MAX: Duration = Duration::from_secs(2);
+/// How long what the runtime's own threads still do may take.
+const RUNTIME_END_MAX: Duration = Duration::from_secs(1);
+/// The exit code of a process that ended in order but left something undone; the log says what.
+const EXIT_UNFINISHED: u8 = 3;
 /// The exit code for a configuration or a command line that cannot be used.
 const EXIT_USAGE: u8 = 2;
 
@@ -38,7 +42,10 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::from(error)),
     };
-    match runtime.block_on(run(cli.command)) {
+    let outcome = runtime.block_on(run(cli.command));
+    // Dropping it would wait for them without a limit.
+    runtime.shutdown_timeout(RUNTIME_END_MAX);
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failed(&error),
     }
@@ -55,7 +62,10 @@ fn failed(error: &anyhow::Error) -> ExitCode {
         return ExitCode::from(EXIT_USAGE);
     }
     eprintln!("ledgerflux: {}", ErrorChain(error.as_ref()));
-    ExitCode::FAILURE
+    match error.downcast_ref::<Unfinished>() {
+        Some(_) => ExitCode::from(EXIT_UNFINISHED),
+        None => ExitCode::FAILURE,
+    }
 }
 
 async fn run(command: Command) -> anyhow::Result<()> {

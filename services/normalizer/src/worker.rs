@@ -125,7 +125,11 @@ impl Worker {
                 return Ok(());
             }
             let since = Instant::now();
-            let error = match Owner::recover(self).await {
+            // A broker that does not answer must not keep a process that is to end.
+            let Some(recovered) = self.context.shutdown.run_until(Owner::recover(self)).await else {
+                return Ok(());
+            };
+            let error = match recovered {
                 Ok(mut owner) => match owner.work().await {
                     Ok(()) => {
                         self.tell_what_is_left().await;

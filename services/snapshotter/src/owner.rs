@@ -18,6 +18,8 @@ use crate::{
     write::{groups, not_stored, rows, undecodable, unpublished},
 };
 
+/// How long the broker may take to say what waits behind what could not be stored.
+const LAG_MAX: Duration = Duration::from_millis(500);
 /// How often the progress of each product is told.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -27,7 +29,11 @@ pub(crate) struct Owner<'a> {
     label: String,
     pub(crate) reader: WorkReader,
     latest: Latest,
+    /// The random id of the database: which history it is that is written.
+    history: String,
     told_at: UnixNanos,
+    /// Ticks of the group that is being stored.
+    in_hand: usize,
 }
 
 impl<'a> Owner<'a> {
@@ -38,17 +44,18 @@ impl<'a> Owner<'a> {
         bus.ensure_streams().await.map_err(bus_error)?;
         let stored =
             newest_states(&worker.store, |instrument| bus.shards().shard_of(instrument) == shard).await?;
+        let history = worker.store.epoch().await?;
         let published = bus.last_snapshots().await.map_err(bus_error)?;
         let missing = unpublished(stored.clone(), &published);
         for snapshot in &missing {
-            bus.publish_snapshot(snapshot).await.map_err(bus_error)?;
+            bus.publish_snapshot_of(Some(&history), snapshot).await.map_err(bus_error)?;
         }
         let positions = stored.iter().map(|snapshot| (snapshot.instrument.clone(), snapshot.position));
         let reader = bus.work(Work::Ticks, shard).with_stored(positions);
         info!(%shard, stored = stored.len(), published = missing.len(), "writes the shard");
         let label = shard.to_string();
         let latest = Latest::stored(stored);
-        let mut owner = Self { worker, label, reader, latest, told_at: UnixNanos::MIN };
+        let mut owner = Self { worker, label, reader, latest, history, told_at: UnixNanos::MIN, in_hand: 0 };
         owner.tell_progress();
         // The first word of a snapshotter says that what is stored is published: the normalizer waits for it.
         worker.reporter.speak();
@@ -93,8 +100,10 @@ impl<'a> Owner<'a> {
             settled(self.worker).await?;
         }
         let rows = rows(group);
+        self.in_hand = rows.len();
         self.latest.apply(rows.iter().map(|row| row.tick));
         self.commit(&rows, self.worker.config.snapshot_interval).await?;
+        self.in_hand = 0;
         self.reader.ack(group).await.map_err(bus_error)
     }
 
@@ -116,7 +125,8 @@ impl<'a> Owner<'a> {
             fail_point::pass("snapshotter-committed");
         }
         for snapshot in &due {
-            self.worker.bus.publish_snapshot(snapshot).await.map_err(bus_error)?;
+            let published = self.worker.bus.publish_snapshot_of(Some(&self.history), snapshot);
+            published.await.map_err(bus_error)?;
         }
         if !rows.is_empty() && !due.is_empty() {
             fail_point::pass("snapshotter-snapshot-published");
@@ -181,7 +191,7 @@ impl<'a> Owner<'a> {
                     failed = true;
                     tokio::select! {
                         () = tokio::time::sleep(backoff.next_delay()) => {}
-                        () = self.worker.context.shutdown.requested() => return Err(self.stopped(ticks.len()).await),
+                        () = self.worker.context.shutdown.requested() => return Err(self.stopped().await),
                     }
                 }
                 Err(error) => return Ok(Err(error)),
@@ -219,10 +229,10 @@ impl<'a> Owner<'a> {
     }
 
     /// What is left behind when the database is away at shutdown.
-    async fn stopped(&self, in_hand: usize) -> Error {
-        let waiting =
-            self.worker.bus.lag(Work::Ticks, self.worker.shard).await.map_or(0, |lag| lag.pending_messages);
-        Error::Stopped { in_hand, waiting }
+    pub(crate) async fn stopped(&self) -> Error {
+        let lag = tokio::time::timeout(LAG_MAX, self.worker.bus.lag(Work::Ticks, self.worker.shard)).await;
+        let waiting = lag.ok().and_then(Result::ok).map_or(0, |lag| lag.pending_messages);
+        Error::Stopped { in_hand: self.in_hand, waiting }
     }
 
     /// Brings the progress in the status up to date, at most once a second.

@@ -1,6 +1,10 @@
 //! A worker of one shard: it recovers, works, and starts over.
 
-use std::{future::Future, sync::Mutex, time::Duration};
+use std::{
+    future::Future,
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use bus::{Bus, Failures, PublishError, Reporter, Work};
 use domain::{RoleStatus, Shard};
@@ -11,6 +15,9 @@ use thiserror::Error;
 use tracing::warn;
 
 use crate::{Config, ledger::Ledger, metrics as names, owner::Owner};
+
+/// A worker that has written its shard for so long was healthy: the next failure is a first one.
+const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// Why a snapshotter has to start over.
 #[derive(Debug, Error)]
@@ -107,23 +114,40 @@ impl Worker {
         Ok((owner, Ledger::recover(self).await?))
     }
 
+    /// The shutdown was requested, and the time for the drain is over: a write that hangs is given up.
+    async fn drain_is_over(&self) {
+        self.context.shutdown.requested().await;
+        tokio::time::sleep(self.config.drain_max).await;
+    }
+
     async fn work(&self) -> Result<(), Error> {
         let mut backoff = Backoff::new(Duration::from_millis(100), self.config.retry_delay_max);
         loop {
-            let error = match self.recover().await {
+            // A database or broker that does not answer must not keep a process that is to end.
+            let Some(recovered) = self.context.shutdown.run_until(self.recover()).await else {
+                return Ok(());
+            };
+            let error = match recovered {
                 Ok((mut owner, mut ledger)) => {
                     self.latch.set_ready();
-                    backoff.reset();
-                    let worked = tokio::select! {
-                        worked = owner.work() => worked,
+                    let since = Instant::now();
+                    let outcome = tokio::select! {
+                        outcome = owner.work() => outcome,
                         Err(failed) = ledger.work() => Err(failed),
+                        () = self.drain_is_over() => Err(owner.stopped().await),
                     };
-                    match worked {
+                    if since.elapsed() > HEALTHY_AFTER {
+                        backoff.reset();
+                    }
+                    match outcome {
                         // In memory, what is not recorded now ends with us.
                         Ok(()) if self.bus.is_embedded() => return ledger.catch_up().await,
                         Ok(()) => return Ok(()),
                         // On a broker of its own, what was not committed is delivered again. In memory it ends with us.
-                        Err(Error::Stopped { .. }) if !self.bus.is_embedded() => return Ok(()),
+                        Err(error @ Error::Stopped { .. }) if !self.bus.is_embedded() => {
+                            warn!(shard = %self.shard, %error, "the broker keeps it for the next start");
+                            return Ok(());
+                        }
                         Err(error @ Error::Stopped { .. }) => return Err(error),
                         Err(error) => error,
                     }
