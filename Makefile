@@ -48,8 +48,9 @@ coverage: tools ## Test coverage: summary, HTML report under coverage/, fails be
 faults: tools ## Every fault under load, an hour or more, report in target/faults (ARGS="--list", ARGS="--only NAME --seed N")
 	FAULTS="$(ARGS)" $(CARGO) test --locked --profile demo --package ledgerflux --test faults -- --ignored --nocapture
 
-bench-store: tools ## How fast the writer is on PostgreSQL, beside the bare inserts of the same ticks
+bench-store: tools ## How fast the writer, the queries of history and retention are on PostgreSQL, beside its own limits
 	$(CARGO) bench --locked --package store --bench write $(ARGS)
+	$(CARGO) bench --locked --package ledgerflux --bench history $(ARGS)
 
 install: ## Say what is missing on this machine and fetch the pinned tools
 	$(PYTHON) scripts/prerequisites.py

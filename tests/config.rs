@@ -92,7 +92,14 @@ async fn every_shipped_configuration_is_valid() {
 
 #[tokio::test]
 async fn help_shows_examples() {
-    for command in [&["--help"][..], &["up", "--help"], &["simulator", "--help"], &["retention", "--help"]] {
+    for command in [
+        &["--help"][..],
+        &["up", "--help"],
+        &["simulator", "--help"],
+        &["retention", "--help"],
+        &["rejects", "--help"],
+        &["reshard", "--help"],
+    ] {
         let mut process = ledgerflux().args(command).spawn();
         assert!(process.wait(SOON).await.success());
         assert!(process.stdout().contains("Example"), "{command:?}:\n{}", process.stdout());

@@ -11,6 +11,7 @@ mod m0003_bars;
 mod m0004_state;
 mod m0005_gaps;
 mod m0006_partitions;
+mod m0007_ledger;
 mod migrate;
 mod roles;
 
@@ -32,6 +33,7 @@ impl MigratorTrait for Migrator {
             Box::new(m0004_state::Migration),
             Box::new(m0005_gaps::Migration),
             Box::new(m0006_partitions::Migration),
+            Box::new(m0007_ledger::Migration),
         ]
     }
 }

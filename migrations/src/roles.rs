@@ -47,7 +47,8 @@ BEGIN
     FOR object IN
         SELECT c.oid::regclass AS name FROM pg_class c
         WHERE c.relnamespace = home::regnamespace AND c.relkind IN ('r', 'p')
-        AND (c.relname IN ('meta', 'tick_history', 'price_stats_1min', 'latest_prices', 'snapshots', 'gaps', 'seaql_migrations')
+        AND (c.relname IN ('meta', 'tick_history', 'price_stats_1min', 'trade_counts_1day', 'latest_prices', 'snapshots', 'gaps',
+                           'seaql_migrations')
              OR c.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'tick_history'::regclass))
         AND c.relowner <> 'ledgerflux_owner'::regrole
     LOOP
@@ -62,7 +63,7 @@ BEGIN
                    'GRANT SELECT ON TABLES TO ledgerflux_writer, ledgerflux_reader', home);
     GRANT INSERT ON tick_history TO ledgerflux_writer;
     GRANT USAGE ON SEQUENCE tick_history_id_seq TO ledgerflux_writer;
-    GRANT INSERT, UPDATE ON price_stats_1min, latest_prices, snapshots, gaps TO ledgerflux_writer;
+    GRANT INSERT, UPDATE ON price_stats_1min, trade_counts_1day, latest_prices, snapshots, gaps TO ledgerflux_writer;
     -- The horizon moves, and the width of partitions is written once. The epoch stays: no key can be changed.
     GRANT INSERT, UPDATE (value) ON meta TO ledgerflux_writer;
     GRANT EXECUTE ON FUNCTION ledgerflux_make_partition(text, bigint, bigint), ledgerflux_drop_partition(text)

@@ -1,6 +1,6 @@
 //! Candles and their intervals.
 
-use domain::{Candle, CandleState, Instrument, Interval};
+use domain::{Candle, CandleState, Completeness, Instrument, Interval};
 use thiserror::Error;
 
 use crate::{instrument, number, time::timestamp, v1};
@@ -62,7 +62,18 @@ impl From<CandleState> for v1::CandleState {
     }
 }
 
-/// `candle` of `instrument` on the wire, without counts of completeness. A candle without trades has no prices.
+impl From<Completeness> for v1::Completeness {
+    fn from(completeness: Completeness) -> Self {
+        Self {
+            expected_trades: completeness.expected_trades,
+            stored_trades: completeness.stored_trades,
+            open_gaps: completeness.open_gaps,
+            horizon_time: completeness.horizon.map(timestamp),
+        }
+    }
+}
+
+/// `candle` of `instrument` on the wire. A candle without trades has no prices.
 pub fn candle(instrument: &Instrument, candle: &Candle) -> v1::Candle {
     let (venue, product) = instrument::encode(instrument);
     let bar = &candle.bar;
@@ -84,7 +95,7 @@ pub fn candle(instrument: &Instrument, candle: &Candle) -> v1::Candle {
         price_sum: number::encode(bar.sum_price),
         first_trade_time: time_of(bar.open_at),
         last_trade_time: time_of(bar.close_at),
-        completeness: None,
+        completeness: candle.completeness.map(Into::into),
     }
 }
 
@@ -107,7 +118,7 @@ mod tests {
             close: number(10_200),
             close_at: (UnixNanos::new(119_000_000_000), Some(9), Some(90)),
         };
-        Candle { interval: Interval::OneMinute, bar, state: Some(CandleState::Complete) }
+        Candle { interval: Interval::OneMinute, bar, state: Some(CandleState::Complete), completeness: None }
     }
 
     #[test]

@@ -44,6 +44,7 @@ impl From<RejectReason> for v1::RejectReason {
             RejectReason::UnknownProduct => Self::UnknownProduct,
             RejectReason::TooOld => Self::TooOld,
             RejectReason::Unstorable => Self::Unstorable,
+            RejectReason::Unprocessable => Self::Unprocessable,
         }
     }
 }
@@ -103,6 +104,7 @@ fn decode_reason(number: i32) -> Result<RejectReason, InvalidReject> {
         Ok(v1::RejectReason::UnknownProduct) => Ok(RejectReason::UnknownProduct),
         Ok(v1::RejectReason::TooOld) => Ok(RejectReason::TooOld),
         Ok(v1::RejectReason::Unstorable) => Ok(RejectReason::Unstorable),
+        Ok(v1::RejectReason::Unprocessable) => Ok(RejectReason::Unprocessable),
         Ok(v1::RejectReason::Unspecified) | Err(_) => Err(unknown),
     }
 }

@@ -68,7 +68,10 @@ impl World {
     /// Starts everything, and returns when ticks come out at every exit.
     pub(crate) async fn start(setup: Setup) -> World {
         let nats = NatsServer::start_in(setup.nats_store.as_deref(), "").await;
-        let postgres = Postgres::start_in(setup.postgres_data.as_deref(), &[]).await;
+        let postgres = match &setup.postgres_data {
+            Some(data) => Postgres::start_in(data, &[]).await,
+            None => Postgres::start().await,
+        };
         let database = postgres.create_database().await;
         let mut migrate = ledgerflux().args(["migrate", "--database", &database]).spawn();
         assert!(migrate.wait(START).await.success(), "{}", migrate.stderr());

@@ -235,11 +235,13 @@ pub(crate) enum WorkConsumer {
 }
 
 impl WorkConsumer {
-    /// Creates the consumer where it is missing, and makes what was not acknowledged come next, in stream order.
-    pub(crate) async fn reset(&mut self) -> Result<(), BrokerError> {
+    /// Creates the consumer where it is missing, and makes what was not acknowledged come next, in stream order. With
+    /// `anew` it is made anew, so that nobody who read with it before takes anything any more. Returns the sequence up to
+    /// which everything was acknowledged.
+    pub(crate) async fn reset(&mut self, anew: bool) -> Result<u64, BrokerError> {
         match self {
             Self::Embedded(consumer) => consumer.reset(),
-            Self::JetStream(consumer) => consumer.reset().await,
+            Self::JetStream(consumer) => consumer.reset(anew).await,
         }
     }
 

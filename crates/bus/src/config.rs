@@ -39,6 +39,8 @@ pub struct Config {
     pub ack_wait: Duration,
     /// The most messages that a worker may have taken without acknowledging them; 10 000 by default.
     pub unacknowledged_messages_max: usize,
+    /// A worker to which nothing comes for so long though messages wait for it makes its consumer anew; 10 s by default.
+    pub stalled_after: Duration,
     /// How long a publisher waits for the acknowledgement before it counts the attempt as failed; 5 s by default.
     pub publish_timeout: Duration,
     /// The most ticks that a raw publisher buffers before it makes its caller wait; 65 536 by default, about
@@ -68,6 +70,7 @@ impl Default for Config {
             duplicate_window: Duration::from_secs(120),
             ack_wait: Duration::from_secs(60),
             unacknowledged_messages_max: 10_000,
+            stalled_after: Duration::from_secs(10),
             publish_timeout: Duration::from_secs(5),
             raw_buffer_max_ticks: 65_536,
             retry_delay_min: Duration::from_millis(50),

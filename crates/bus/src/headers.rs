@@ -12,6 +12,10 @@ pub(crate) const OWNER: &str = "lf-owner";
 /// When the `LF_RAW` was created that ticks were made from, in nanoseconds since 1970: which stream their raw sequence
 /// is of.
 pub(crate) const RAW_EPOCH: &str = "lf-raw-epoch";
+/// Which message stood before this one on its subject, separated by slashes: its sequence, when the stream was created that
+/// it stood in (in nanoseconds since 1970), and the run and the sequence of the exchange of its last tick, where it has them.
+/// It stays true when that message has left the stream.
+pub(crate) const PREVIOUS: &str = "lf-previous";
 
 /// Names and values in the order in which they were set. Names are case-sensitive; ours are lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,6 +39,15 @@ impl Headers {
             Some((_, known)) => *known = value,
             None => self.0.push((name.into(), value)),
         }
+    }
+
+    /// Without what the broker gave a meaning to when the message was published.
+    pub(crate) fn without_those_of_the_broker(&self) -> Self {
+        Self(self.0.iter().filter(|(name, _)| !name.starts_with("Nats-")).cloned().collect())
+    }
+
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.0.retain(|(known, _)| known != name);
     }
 
     pub(crate) fn get(&self, name: &str) -> Option<&str> {

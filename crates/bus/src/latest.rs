@@ -1,8 +1,8 @@
-//! The newest of what the bus holds: snapshots, batches, statuses.
+//! The newest of what the bus holds: snapshots, batches, gaps, statuses.
 
 use std::collections::HashMap;
 
-use domain::{Instrument, RoleStatus, Snapshot, TickBatch, UnixNanos};
+use domain::{EventKind, FeedEvent, Gap, Instrument, RoleStatus, Snapshot, TickBatch, UnixNanos};
 
 use crate::{
     BrokerError, Bus, StreamKind, broker::Stored, codec, headers::RAW_EPOCH, metrics, subjects::Parsed,
@@ -19,6 +19,20 @@ impl Bus {
         let stored = self.broker.last_per_subject(StreamKind::Ticks).await?;
         let newest = self.newest_batches(&stored).into_iter();
         Ok(newest.map(|newest| (newest.stream_sequence, newest.batch)).collect())
+    }
+
+    /// The newest gap that was announced of each product, as far as `LF_EVENTS` goes back, in stream order.
+    pub async fn last_gaps(&self) -> Result<Vec<Gap>, BrokerError> {
+        let stored = self.broker.last_per_subject(StreamKind::Events).await?;
+        let is_gap = |stored: &&Stored| matches!(self.subjects.parse(&stored.subject), Some(Parsed::Event(kind, _)) if kind == "gap");
+        let events = stored.iter().filter(is_gap);
+        let events = events.filter_map(|stored| decoded::<FeedEvent>(StreamKind::Events, stored));
+        Ok(events
+            .filter_map(|event| match event.kind {
+                EventKind::Gap(gap) => Some(gap),
+                _ => None,
+            })
+            .collect())
     }
 
     /// What each instance of each role said of itself within the last minute.

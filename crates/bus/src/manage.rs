@@ -32,7 +32,7 @@ pub enum ManageError {
     /// The stream was made for another number of shards.
     #[error(
         "stream {stream} was made for {existing} shards, but {wanted} are configured; \
-         changing the count needs a drained pipeline"
+         `ledgerflux reshard` changes the count"
     )]
     ShardCount {
         /// The name of the stream.
@@ -42,6 +42,19 @@ pub enum ManageError {
         /// The count that is configured.
         wanted: u16,
     },
+    /// The stream is being rewritten for another number of shards. It passes, or is to be finished.
+    #[error(
+        "stream {stream} is being rewritten from {from} to {to} shards; \
+         when nobody is at it, run `ledgerflux reshard {to}` again"
+    )]
+    Resharding {
+        /// The name of the stream.
+        stream: String,
+        /// The count before.
+        from: String,
+        /// The count that will be.
+        to: String,
+    },
     /// The broker did not carry it out.
     #[error(transparent)]
     Broker(#[from] BrokerError),
@@ -50,7 +63,7 @@ pub enum ManageError {
 impl ManageError {
     /// Whether trying again may help; a conflict stays until someone resolves it.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Missing { .. } | Self::Broker(_))
+        matches!(self, Self::Missing { .. } | Self::Resharding { .. } | Self::Broker(_))
     }
 }
 

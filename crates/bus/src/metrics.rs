@@ -16,7 +16,7 @@ pub const PUBLISH_RETRIES: &str = "ledgerflux_bus_publish_retries_total";
 pub const PUBLISH_DUPLICATES: &str = "ledgerflux_bus_publish_duplicates_total";
 /// Refusals of a fenced publish, by what the last message of the subject turned out to be.
 pub const FENCE_REFUSALS: &str = "ledgerflux_bus_fence_refusals_total";
-/// Ticks in the buffers of raw publishers.
+/// Ticks, and the heartbeats behind them, in the buffers of raw publishers.
 pub const RAW_BUFFERED_TICKS: &str = "ledgerflux_bus_raw_buffered_ticks";
 /// Ticks that a raw publisher gave up because it was dropped before the broker acknowledged them.
 pub const RAW_ABANDONED_TICKS: &str = "ledgerflux_bus_raw_abandoned_ticks_total";
@@ -28,6 +28,10 @@ pub const RAW_REFUSED_TICKS: &str = "ledgerflux_bus_raw_refused_ticks_total";
 pub const CONSUMER_RESETS: &str = "ledgerflux_bus_consumer_resets_total";
 /// Messages that a worker was given more than once, by stream.
 pub const REDELIVERIES: &str = "ledgerflux_bus_redeliveries_total";
+/// Times that messages of a product had left a stream before their worker read them, by stream.
+pub const OVERRUNS: &str = "ledgerflux_bus_overruns_total";
+/// Messages that a worker gave up on and filed as rejects after it had failed at them again and again, by stream.
+pub const GIVEN_UP: &str = "ledgerflux_bus_given_up_messages_total";
 /// Messages whose payload could not be decoded, by stream.
 pub const UNDECODABLE: &str = "ledgerflux_bus_undecodable_messages_total";
 /// Messages that were gone before a follower had read them, by stream.
@@ -55,6 +59,12 @@ pub fn describe() {
         (RAW_REFUSED_TICKS, Unit::Count, "Ticks too large for the broker, filed as rejects."),
         (CONSUMER_RESETS, Unit::Count, "Times that a worker's consumer was reset."),
         (REDELIVERIES, Unit::Count, "Messages that a worker was given more than once."),
+        (OVERRUNS, Unit::Count, "Times that messages of a product were gone before their worker read them."),
+        (
+            GIVEN_UP,
+            Unit::Count,
+            "Messages filed as rejects after their worker had failed at them repeatedly.",
+        ),
         (UNDECODABLE, Unit::Count, "Messages whose payload could not be decoded."),
         (FOLLOWER_MISSED, Unit::Count, "Messages gone before a follower had read them."),
         (EMBEDDED_EVICTIONS, Unit::Count, "Messages that the embedded bus dropped at a limit."),
@@ -117,6 +127,7 @@ pub(crate) enum ResetCause {
     FetchError,
     OutOfOrder,
     Asked,
+    Stalled,
 }
 
 impl ResetCause {
@@ -126,6 +137,7 @@ impl ResetCause {
             Self::FetchError => "fetch_error",
             Self::OutOfOrder => "out_of_order",
             Self::Asked => "asked",
+            Self::Stalled => "stalled",
         }
     }
 }
@@ -190,6 +202,14 @@ pub(crate) fn consumer_reset(stream: StreamKind, cause: ResetCause) {
 
 pub(crate) fn redelivered(stream: StreamKind, messages: usize) {
     counter!(REDELIVERIES, "stream" => stream.label()).increment(messages as u64);
+}
+
+pub(crate) fn overrun(stream: StreamKind) {
+    counter!(OVERRUNS, "stream" => stream.label()).increment(1);
+}
+
+pub(crate) fn given_up(stream: StreamKind) {
+    counter!(GIVEN_UP, "stream" => stream.label()).increment(1);
 }
 
 pub(crate) fn undecodable(stream: StreamKind) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use domain::{FeedSession, Tick};
+use domain::{FeedSession, Heartbeat, Instrument, Tick};
 use opentelemetry::Context;
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -28,6 +28,23 @@ struct Buffered {
     _place: Place,
 }
 
+/// A heartbeat on its way.
+#[derive(Debug)]
+struct Beat {
+    instrument: Instrument,
+    heartbeat: Heartbeat,
+    context: Context,
+    _place: Place,
+}
+
+/// What was handed over.
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are ticks")]
+enum Sent {
+    Tick(Buffered),
+    Heartbeat(Beat),
+}
+
 /// One place in the buffer; free again when this is dropped.
 #[derive(Debug)]
 struct Place {
@@ -51,14 +68,15 @@ impl Drop for Place {
 ///
 /// While the acknowledgement of a product's batch is outstanding, further ticks of that product gather and leave
 /// together as the next batch. A batch is repeated with identical bytes until it is acknowledged; the broker
-/// recognises the repetition. A batch that is too large for the broker is split; a single tick that is too large is
+/// recognises the repetition. A heartbeat leaves with the ticks that were handed over before it, or alone. A batch that is
+/// too large for the broker is split; a single tick that is too large is
 /// filed as a reject. Dropping the publisher gives up what was not acknowledged; [`RawPublisher::close`]
 /// does not.
 #[derive(Debug)]
 pub struct RawPublisher {
     places: Arc<Semaphore>,
     capacity: usize,
-    sender: mpsc::Sender<Buffered>,
+    sender: mpsc::Sender<Sent>,
     task: AbortOnDropHandle<()>,
 }
 
@@ -83,10 +101,23 @@ impl RawPublisher {
     pub async fn send(&self, tick: Tick) -> Result<(), PublisherClosed> {
         let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| PublisherClosed)?;
         let buffered = Buffered { tick, context: headers::current_context(), _place: Place::new(place) };
-        self.sender.send(buffered).await.map_err(|_| PublisherClosed)
+        self.sender.send(Sent::Tick(buffered)).await.map_err(|_| PublisherClosed)
     }
 
-    /// How many ticks are not acknowledged yet.
+    /// Hands over what the exchange said of a product, behind the ticks handed over so far. Of one product at most one waits:
+    /// a newer one takes its place. Waits while the buffer is full.
+    pub async fn send_heartbeat(
+        &self,
+        instrument: Instrument,
+        heartbeat: Heartbeat,
+    ) -> Result<(), PublisherClosed> {
+        let place = Arc::clone(&self.places).acquire_owned().await.map_err(|_| PublisherClosed)?;
+        let (context, _place) = (headers::current_context(), Place::new(place));
+        let beat = Beat { instrument, heartbeat, context, _place };
+        self.sender.send(Sent::Heartbeat(beat)).await.map_err(|_| PublisherClosed)
+    }
+
+    /// How many ticks and heartbeats are not acknowledged yet.
     pub fn unacknowledged_ticks(&self) -> usize {
         self.capacity.saturating_sub(self.places.available_permits())
     }

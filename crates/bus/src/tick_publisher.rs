@@ -2,16 +2,17 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{Instrument, Shard, Snapshot, TickBatch, UnixNanos};
+use domain::{Gap, Instrument, Position, Shard, Snapshot, Tick, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 
 use crate::{
     BrokerError, Bus, Owner, PublishError, Source, StreamKind,
     broker::{Broker, Outgoing, PublishFailure, Published, Stored},
     fail_point,
-    headers::{self, OWNER, RAW_EPOCH},
+    headers::{self, OWNER, PREVIOUS, RAW_EPOCH},
     metrics::{self, Refusal},
     publish::outgoing,
+    work::source,
 };
 
 /// How often one call repeats a publish whose refusal was explained. Each repetition knows more than the one
@@ -30,6 +31,10 @@ pub struct TickPublisher {
     last: HashMap<Arc<str>, u64>,
     /// When `LF_RAW` was created, which is its identity; unknown before the first recovery.
     raw_epoch: Option<UnixNanos>,
+    /// The last position of each product that was published.
+    positions: HashMap<Instrument, Position>,
+    /// When `LF_TICKS` was created, in which the last messages stand; unknown before the first recovery.
+    ticks_epoch: Option<UnixNanos>,
 }
 
 /// Where a shard stands, as its own output says.
@@ -39,6 +44,8 @@ pub struct Recovered {
     pub batches: Vec<RecoveredBatch>,
     /// The snapshot of each product of the shard.
     pub snapshots: Vec<Snapshot>,
+    /// The newest gap of each product of the shard that was announced.
+    pub gaps: Vec<Gap>,
 }
 
 /// The newest batch of a product.
@@ -55,7 +62,14 @@ pub struct RecoveredBatch {
 impl Bus {
     /// The publisher of validated ticks of `shard`. Recover before the first publish.
     pub fn tick_publisher(&self, shard: Shard) -> TickPublisher {
-        TickPublisher { bus: self.clone(), shard, last: HashMap::new(), raw_epoch: None }
+        TickPublisher {
+            bus: self.clone(),
+            shard,
+            last: HashMap::new(),
+            positions: HashMap::new(),
+            raw_epoch: None,
+            ticks_epoch: None,
+        }
     }
 }
 
@@ -65,10 +79,16 @@ impl TickPublisher {
     /// then. What is published from now on says from which `LF_RAW` it was made, so that a reader of raw ticks from before
     /// this call is not to be used after it.
     pub async fn recover(&mut self) -> Result<Recovered, BrokerError> {
+        // First: when the stream is made anew after this, what is published names the old one and deceives nobody.
+        self.ticks_epoch = Some(self.bus.broker.stream_state(StreamKind::Ticks).await?.created);
         let stored = self.bus.broker.last_per_subject(StreamKind::Ticks).await?;
         self.last = stored.iter().map(|stored| (Arc::clone(&stored.subject), stored.sequence)).collect();
-        let batches = self.bus.newest_batches(&stored).into_iter();
+        let batches = self.bus.newest_batches(&stored);
+        let position = |batch: &TickBatch| Some((batch.instrument.clone(), last_position(batch)?));
+        self.positions = batches.iter().filter_map(|newest| position(&newest.batch)).collect();
+        let batches = batches.into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
+        let gaps = self.bus.last_gaps().await?.into_iter();
         // Last, so that as little as possible can happen to the stream before it is read.
         let raw_epoch = self.bus.broker.stream_state(StreamKind::Raw).await?.created;
         self.raw_epoch = Some(raw_epoch);
@@ -82,6 +102,7 @@ impl TickPublisher {
                 })
                 .collect(),
             snapshots: snapshots.filter(|snapshot| self.owns(&snapshot.instrument)).collect(),
+            gaps: gaps.filter(|gap| self.owns(&gap.instrument)).collect(),
         })
     }
 
@@ -126,6 +147,9 @@ impl TickPublisher {
                     .await?;
             self.last.extend(stored);
         }
+        for (source, batch) in batches {
+            self.note(*source, batch);
+        }
         Ok(())
     }
 
@@ -138,24 +162,45 @@ impl TickPublisher {
             Some((key, last)) => (Arc::clone(key), *last),
             None => (Arc::from(subject), 0),
         };
+        // Backfilled ticks have no position; live ones are on a subject of their own.
+        let mut position = batches.first().and_then(|batch| self.positions.get(&batch.instrument)).copied();
         for batch in batches {
-            last = self.publish_after(subject, batch, last).await?;
+            last = self.publish_after(subject, batch, last, position).await?;
+            position = last_position(batch);
         }
         Ok((key, last))
     }
 
+    fn note(&mut self, source: Source, batch: &TickBatch) {
+        if let (Source::Live, Some(position)) = (source, last_position(batch)) {
+            self.positions.insert(batch.instrument.clone(), position);
+        }
+    }
+
     async fn publish_on(&mut self, subject: &str, batch: &TickBatch) -> Result<u64, PublishError> {
-        let (subject, last) = self.publish_lane(subject, &[batch]).await?;
-        self.last.insert(subject, last);
+        let (key, last) = self.publish_lane(subject, &[batch]).await?;
+        self.last.insert(key, last);
+        self.note(source(&self.bus, subject), batch);
         Ok(last)
     }
 
     /// Publishes one batch behind message `last` of its subject.
-    async fn publish_after(&self, subject: &str, batch: &TickBatch, last: u64) -> Result<u64, PublishError> {
+    async fn publish_after(
+        &self,
+        subject: &str,
+        batch: &TickBatch,
+        last: u64,
+        position: Option<Position>,
+    ) -> Result<u64, PublishError> {
         let mut message = outgoing(StreamKind::Ticks, subject, batch, &headers::current_context(), None);
         message.headers.set(OWNER, self.bus.owner.to_string());
         if let Some(epoch) = self.raw_epoch {
             message.headers.set(RAW_EPOCH, epoch.nanos().to_string());
+        }
+        if let (Some(epoch), true) = (self.ticks_epoch, last > 0) {
+            let position = position.filter(|_| source(&self.bus, subject) == Source::Live);
+            let position = position.map(|at| format!("/{}/{}", at.run, at.sequence)).unwrap_or_default();
+            message.headers.set(PREVIOUS, format!("{last}/{}{position}", epoch.nanos()));
         }
         message.expected_last = Some(last);
         let published = self.publish_fenced(&mut message).await.inspect_err(|error| {
@@ -223,6 +268,10 @@ impl TickPublisher {
             }
         }
     }
+}
+
+fn last_position(batch: &TickBatch) -> Option<Position> {
+    batch.ticks.last().and_then(Tick::position)
 }
 
 enum Explained {

@@ -2,13 +2,19 @@
 
 use std::time::Duration;
 
-use domain::{Shard, TickBatch};
+use domain::{Instrument, Position, Shard, TickBatch};
 use opentelemetry::Context;
 use thiserror::Error;
 use tokio::time::Instant;
 
+mod overrun;
+mod stall;
+
+use overrun::{Chain, Previous};
+use stall::Stall;
+
 use crate::{
-    BrokerError, Bus, Source, StreamKind, Undecodable,
+    BrokerError, Bus, PublishError, Source, StreamKind, Undecodable,
     broker::{DurableSpec, Receipt, WorkConsumer, WorkMessage},
     codec,
     metrics::{self, ResetCause},
@@ -34,10 +40,15 @@ impl Work {
     }
 
     /// The name of the durable consumer, one per role and shard.
-    fn durable_name(self, shard: Shard) -> String {
+    pub(crate) fn durable_name(self, shard: Shard) -> String {
+        format!("{}-{shard}", self.role())
+    }
+
+    /// The role that does it.
+    fn role(self) -> &'static str {
         match self {
-            Self::Raw => format!("normalizer-{shard}"),
-            Self::Ticks => format!("snapshotter-{shard}"),
+            Self::Raw => "normalizer",
+            Self::Ticks => "snapshotter",
         }
     }
 }
@@ -51,6 +62,10 @@ pub enum FetchError {
     /// The broker gave no messages. The next call starts again with what was not acknowledged.
     #[error("no messages can be fetched")]
     Fetch(#[source] BrokerError),
+    /// Messages were gone before they were read, and the event that tells so could not be published. The next call starts
+    /// again and tells it.
+    #[error("messages that are gone cannot be told of")]
+    Overrun(#[source] PublishError),
 }
 
 /// One message of work. It comes again until it is acknowledged.
@@ -69,6 +84,7 @@ pub struct Delivery {
     /// Whether this message was given out before, as far as is known.
     pub redelivered: bool,
     receipt: Receipt,
+    previous: Option<Previous>,
 }
 
 /// How far behind a worker is.
@@ -88,6 +104,9 @@ pub struct Lag {
 /// At the start, after an error, and when a message comes again out of order, the durable consumer is set back to
 /// the first message that was not acknowledged, and everything from there on comes again. So what an owner who died
 /// had in hand comes before anything newer.
+///
+/// Messages that left the stream unread are told as an overrun of their product before anything newer of it is given out.
+/// A consumer that gives nothing though messages wait for it is made anew.
 #[derive(Debug)]
 pub struct WorkReader {
     work: Work,
@@ -99,6 +118,10 @@ pub struct WorkReader {
     last: u64,
     /// The highest message given out by this reader.
     highest: u64,
+    chain: Chain,
+    stall: Stall,
+    /// Came from the consumer and were not given out yet: the caller may stop waiting at any time.
+    arrived: Vec<Delivery>,
 }
 
 impl Bus {
@@ -111,6 +134,9 @@ impl Bus {
             reset: Some(ResetCause::Start),
             last: 0,
             highest: 0,
+            chain: Chain::new(work, shard),
+            stall: Stall::new(self.durable(work, shard), self.config.stalled_after),
+            arrived: Vec::new(),
         }
     }
 
@@ -128,7 +154,7 @@ impl Bus {
         })
     }
 
-    fn durable(&self, work: Work, shard: Shard) -> DurableSpec {
+    pub(crate) fn durable(&self, work: Work, shard: Shard) -> DurableSpec {
         DurableSpec {
             stream: work.stream(),
             name: work.durable_name(shard),
@@ -143,6 +169,13 @@ impl Bus {
 }
 
 impl WorkReader {
+    /// Tells where each product of the shard stands in what is stored, so that losses are measured by it.
+    #[must_use]
+    pub fn with_stored(mut self, stored: impl IntoIterator<Item = (Instrument, Position)>) -> Self {
+        self.chain.set_stored(stored.into_iter().collect());
+        self
+    }
+
     /// Waits up to `wait` for work and returns what is there, 1 to `max_messages` messages; none when the time is
     /// over. May be cancelled without losing anything. After an error the caller waits a little before it asks
     /// again.
@@ -150,22 +183,52 @@ impl WorkReader {
         let until = Instant::now() + wait;
         loop {
             if let Some(cause) = self.reset {
-                self.consumer.reset().await.map_err(FetchError::Reset)?;
-                metrics::consumer_reset(self.work.stream(), cause);
-                self.reset = None;
-                self.last = 0;
+                self.start(cause).await?;
             }
-            let left = until.saturating_duration_since(Instant::now());
-            let messages = self.consumer.fetch(max_messages, left).await.map_err(|error| {
-                self.reset = Some(ResetCause::FetchError);
-                FetchError::Fetch(error)
-            })?;
-            let none = messages.is_empty();
-            let deliveries = self.in_order(messages);
-            if !deliveries.is_empty() || (none && Instant::now() >= until) {
-                return Ok(deliveries);
+            if self.arrived.is_empty() {
+                let left = until.saturating_duration_since(Instant::now());
+                let wait = left.min(self.stall.look_every());
+                let messages = self.consumer.fetch(max_messages, wait).await.map_err(|error| {
+                    self.reset = Some(ResetCause::FetchError);
+                    FetchError::Fetch(error)
+                })?;
+                let none = messages.is_empty();
+                self.arrived = self.in_order(messages);
+                if none && self.stall.is_found(&self.bus).await {
+                    self.reset = Some(ResetCause::Stalled);
+                    continue;
+                }
+                if none && Instant::now() >= until {
+                    return Ok(Vec::new());
+                }
+            }
+            self.tell_overruns().await?;
+            if !self.arrived.is_empty() {
+                self.stall.moved();
+                return Ok(std::mem::take(&mut self.arrived));
             }
         }
+    }
+
+    async fn start(&mut self, cause: ResetCause) -> Result<(), FetchError> {
+        let anew = matches!(cause, ResetCause::Stalled);
+        let acknowledged = self.consumer.reset(anew).await.map_err(FetchError::Reset)?;
+        metrics::consumer_reset(self.work.stream(), cause);
+        self.chain.begin(acknowledged);
+        self.stall.moved();
+        self.arrived.clear();
+        self.reset = None;
+        self.last = 0;
+        Ok(())
+    }
+
+    /// Tells of the messages that were gone before those that have arrived; never after anything newer was acknowledged.
+    async fn tell_overruns(&mut self) -> Result<(), FetchError> {
+        let outcome = self.chain.tell(&self.bus, &self.arrived).await;
+        outcome.inspect_err(|_| {
+            self.reset = Some(ResetCause::FetchError);
+            self.arrived.clear();
+        })
     }
 
     /// Starts again with what was not acknowledged, at the next fetch.
@@ -227,6 +290,7 @@ impl WorkReader {
             context: stored.headers.trace_context(),
             redelivered,
             receipt: message.receipt,
+            previous: Previous::of(&stored.headers),
         }
     }
 }

@@ -36,6 +36,24 @@ pub struct Bar {
 }
 
 impl Bar {
+    /// What an interval without trades adds up to; its prices mean nothing.
+    pub fn empty(start: UnixNanos) -> Self {
+        let zero = Decimal::ZERO;
+        let at = (start, None, None);
+        Self {
+            start,
+            tick_count: 0,
+            sum_price: zero,
+            sum_volume: zero,
+            low: zero,
+            high: zero,
+            open: zero,
+            open_at: at,
+            close: zero,
+            close_at: at,
+        }
+    }
+
     /// The bar of `width` that `tick` alone makes; `None` when it is no trade.
     pub fn of(tick: &Tick, width: Duration) -> Option<Self> {
         let trade = tick.last_trade.as_ref()?;
@@ -135,6 +153,21 @@ pub struct Candle {
     pub bar: Bar,
     /// How far it can be trusted; `None` while nothing is known about its completeness.
     pub state: Option<CandleState>,
+    /// The counts behind `state`; `None` while nothing is known.
+    pub completeness: Option<Completeness>,
+}
+
+/// How complete a range of history is, by the exchange's consecutive trade numbers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Completeness {
+    /// How many trades the exchange made; `None` when the numbers at the edges of the range are not known.
+    pub expected_trades: Option<u64>,
+    /// How many of them are stored.
+    pub stored_trades: u64,
+    /// How many gaps that touch the range are open.
+    pub open_gaps: u64,
+    /// Ticks before this time are no longer kept; `None` while everything is.
+    pub horizon: Option<UnixNanos>,
 }
 
 #[cfg(test)]

@@ -30,6 +30,19 @@ pub enum GapCause {
     Overflow,
 }
 
+impl GapCause {
+    /// The name, as it stands in labels and in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Disconnect => "disconnect",
+            Self::Restart => "restart",
+            Self::Drop => "drop",
+            Self::Batched => "batched",
+            Self::Overflow => "overflow",
+        }
+    }
+}
+
 /// What has become of a gap.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum GapState {

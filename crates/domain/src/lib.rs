@@ -7,6 +7,7 @@
 
 mod bar;
 mod batch;
+mod continuity;
 mod event;
 mod instrument;
 mod number;
@@ -20,8 +21,9 @@ mod tick;
 mod timestamp;
 mod validate;
 
-pub use bar::{Bar, Candle, CandleState, HistoryOrder, Interval, MINUTE};
+pub use bar::{Bar, Candle, CandleState, Completeness, HistoryOrder, Interval, MINUTE};
 pub use batch::{BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, Heartbeat, TickBatch};
+pub use continuity::{MissingTrades, OPEN_GAPS_MAX, TradePlace, TradeTracker};
 pub use event::{EventKind, FeedEvent, FeedState, Gap, GapCause, GapState, ProductDetails};
 pub use instrument::{Instrument, InvalidInstrument, PRODUCT_BYTES_MAX, Product, VENUE_BYTES_MAX, Venue};
 pub use number::{Decimal, InvalidNumber, parse_number};

@@ -28,11 +28,13 @@ pub enum RejectReason {
     TooOld,
     /// The database refuses it, or it is too large for the broker, whatever else is sent.
     Unstorable,
+    /// A worker failed at it again and again, for a reason that lies in it.
+    Unprocessable,
 }
 
 impl RejectReason {
     /// Every reason.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Undecodable,
         Self::MissingField,
         Self::InvalidNumber,
@@ -43,6 +45,7 @@ impl RejectReason {
         Self::UnknownProduct,
         Self::TooOld,
         Self::Unstorable,
+        Self::Unprocessable,
     ];
 
     /// The name as it stands in subjects and labels.
@@ -58,6 +61,7 @@ impl RejectReason {
             Self::UnknownProduct => "unknown_product",
             Self::TooOld => "too_old",
             Self::Unstorable => "unstorable",
+            Self::Unprocessable => "unprocessable",
         }
     }
 }

@@ -62,24 +62,38 @@ impl ProductTracker {
         self.last.map(|last| last.position)
     }
 
-    /// Judges a live tick of `session` and, when it follows, moves on to it. A tick without a sequence is `Late`:
-    /// validation has refused it before.
+    /// Judges a live tick of `session` and, when it follows, moves on to it.
     pub fn observe(&mut self, tick: &Tick, session: &FeedSession) -> Verdict {
+        let verdict = self.judge(tick, session);
+        match verdict {
+            Verdict::Next(position) => self.accept(position, tick.event_time, session),
+            Verdict::NewRun { first, .. } => {
+                self.recent.clear();
+                self.floor = 0;
+                self.accept(first, tick.event_time, session);
+            }
+            Verdict::Duplicate | Verdict::Late => {}
+        }
+        verdict
+    }
+
+    /// Judges a live tick of `session`. Changes nothing. A tick without a sequence is `Late`: validation has refused it
+    /// before.
+    pub fn judge(&self, tick: &Tick, session: &FeedSession) -> Verdict {
         let Some(sequence) = tick.sequence else {
             return Verdict::Late;
         };
         let Some(last) = self.last else {
-            return Verdict::Next(self.accept(Position { run: 0, sequence }, tick.event_time, session));
+            return Verdict::Next(Position { run: 0, sequence });
         };
         if sequence > last.position.sequence {
-            let position = Position { run: last.position.run, sequence };
-            return Verdict::Next(self.accept(position, tick.event_time, session));
+            if self.is_of_an_earlier_run(last, tick, session) {
+                return Verdict::Late;
+            }
+            return Verdict::Next(Position { run: last.position.run, sequence });
         }
         if self.starts_anew(last, tick, session) {
             let first = Position { run: last.position.run.saturating_add(1), sequence };
-            self.recent.clear();
-            self.floor = 0;
-            self.accept(first, tick.event_time, session);
             return Verdict::NewRun { previous: last.position, first };
         }
         if sequence <= self.floor || self.recent.contains(&sequence) {
@@ -89,12 +103,20 @@ impl ProductTracker {
         }
     }
 
+    /// Of two ingestors one may still bring what it had read before the sequence started anew, when the other is already
+    /// past that. Time never goes back within a product.
+    fn is_of_an_earlier_run(&self, last: Last, tick: &Tick, session: &FeedSession) -> bool {
+        last.position.run > 0
+            && tick.event_time < last.event_time
+            && self.session.as_deref() != Some(session.id.as_str())
+    }
+
     fn starts_anew(&self, last: Last, tick: &Tick, session: &FeedSession) -> bool {
         let new_session = self.session.as_deref() != Some(session.id.as_str());
         new_session && tick.event_time.saturating_since(last.event_time) > NEW_RUN_AFTER
     }
 
-    fn accept(&mut self, position: Position, event_time: UnixNanos, session: &FeedSession) -> Position {
+    fn accept(&mut self, position: Position, event_time: UnixNanos, session: &FeedSession) {
         let event_time = match self.last {
             Some(last) if last.position.run == position.run => last.event_time.max(event_time),
             _ => event_time,
@@ -109,7 +131,6 @@ impl ProductTracker {
         {
             self.floor = self.floor.max(oldest);
         }
-        position
     }
 }
 

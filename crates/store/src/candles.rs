@@ -1,5 +1,7 @@
 //! Candles of any offered interval, put together from the stored minutes.
 
+use std::time::Duration;
+
 use domain::{Bar, Candle, Instrument, Interval, TimeRange, UnixNanos};
 use sea_orm::{ColumnTrait, DatabaseConnection, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 
@@ -15,11 +17,11 @@ use crate::{
 
 const TABLE: &str = "price_stats_1min";
 /// How many minutes are read at once.
-pub(crate) const MINUTES_MAX: u64 = 2880;
+const MINUTES_MAX: u64 = 2880;
 /// The most candles of one call.
-pub(crate) const CANDLES_LIMIT_MAX: usize = 10_000;
+const CANDLES_LIMIT_MAX: usize = 10_000;
 
-/// Which candles to read, oldest first.
+/// Which candles to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CandleQuery {
     /// Of what.
@@ -28,14 +30,17 @@ pub struct CandleQuery {
     pub interval: Interval,
     /// Every candle that overlaps this range is given, and always whole.
     pub range: TimeRange,
+    /// In which order.
+    pub order: Order,
+    /// Only those that come after this one in the order asked for: the start of the last candle of the page before.
+    pub after: Option<UnixNanos>,
     /// At most so many, and at most 10,000.
     pub limit: usize,
-    /// Only those that start after this time: the start of the last candle of the page before.
-    pub after: Option<UnixNanos>,
 }
 
 impl Store {
-    /// The candles of `query` that have trades. Their `state` is `None`: what is open or incomplete is known to the caller.
+    /// The candles of `query` that have trades. Their `state` is `None`: how far they can be trusted is for the caller to
+    /// judge, by the trades around them and the gaps.
     pub async fn candles(&self, query: &CandleQuery) -> Result<Vec<Candle>, StoreError> {
         self.within("read candles", self.read_candles(query)).await
     }
@@ -44,22 +49,19 @@ impl Store {
         let width = query.interval.width();
         let limit = query.limit.min(CANDLES_LIMIT_MAX);
         let mut candles: Vec<Candle> = Vec::new();
-        // Whole candles: from the start of the first to the end of the last.
-        let first = query.range.from.floor_to(width);
-        let mut from =
-            query.after.map_or(first, |after| first.max(after.floor_to(width).saturating_add(width)));
-        let last = UnixNanos::new(query.range.until.nanos().saturating_sub(1)).floor_to(width);
-        let until = last.saturating_add(width);
         if limit == 0 || query.range.from >= query.range.until {
             return Ok(candles);
         }
+        let mut range = whole_candles(query);
         loop {
-            let range = TimeRange { from, until };
-            let minutes = minutes(&self.inner.reader, &query.instrument, range, Order::Ascending).await?;
+            let minutes = minutes(&self.inner.reader, &query.instrument, range, query.order).await?;
             let is_last_page = u64::try_from(minutes.len()).unwrap_or(u64::MAX) < MINUTES_MAX;
             for row in &minutes {
                 let mut minute = bar(row)?;
-                from = UnixNanos::new(minute.start.nanos().saturating_add(1));
+                match query.order {
+                    Order::Ascending => range.from = minute.start.saturating_add(Duration::from_nanos(1)),
+                    Order::Descending => range.until = minute.start,
+                }
                 minute.start = minute.start.floor_to(width);
                 if let Some(candle) = candles.last_mut().filter(|candle| candle.bar.start == minute.start) {
                     // Only sums beyond 28 digits do not fit, which no market reaches; such a minute is left out.
@@ -67,7 +69,12 @@ impl Store {
                 } else if candles.len() == limit {
                     return Ok(candles);
                 } else {
-                    candles.push(Candle { interval: query.interval, bar: minute, state: None });
+                    candles.push(Candle {
+                        interval: query.interval,
+                        bar: minute,
+                        state: None,
+                        completeness: None,
+                    });
                 }
             }
             if is_last_page {
@@ -77,8 +84,20 @@ impl Store {
     }
 }
 
+/// From the start of the first candle to the end of the last, without those of the pages before.
+fn whole_candles(query: &CandleQuery) -> TimeRange {
+    let width = query.interval.width();
+    let last = UnixNanos::new(query.range.until.nanos().saturating_sub(1)).floor_to(width);
+    let (from, until) = (query.range.from.floor_to(width), last.saturating_add(width));
+    match (query.order, query.after.map(|after| after.floor_to(width))) {
+        (_, None) => TimeRange { from, until },
+        (Order::Ascending, Some(after)) => TimeRange { from: from.max(after.saturating_add(width)), until },
+        (Order::Descending, Some(after)) => TimeRange { from, until: until.min(after) },
+    }
+}
+
 /// One page of the minutes that start in `range`, in the order asked for.
-pub(crate) async fn minutes(
+async fn minutes(
     reader: &DatabaseConnection,
     wanted: &Instrument,
     range: TimeRange,
@@ -96,7 +115,7 @@ pub(crate) async fn minutes(
 }
 
 /// The first minute that starts at `time` or later. Only whole minutes are compared: SQLite compares texts.
-fn bound(time: UnixNanos) -> time::OffsetDateTime {
+pub(crate) fn bound(time: UnixNanos) -> time::OffsetDateTime {
     let minute = time.floor_to(domain::MINUTE);
     if minute == time { minute } else { minute.saturating_add(domain::MINUTE) }.to_offset_date_time()
 }

@@ -2,6 +2,9 @@
 
 use std::{fmt, time::Duration};
 
+/// A day: a year of history has 365 partitions, and planning stays quick. Who keeps an hour takes a few minutes.
+pub const PARTITION_WIDTH_DEFAULT: Duration = Duration::from_secs(86_400);
+
 /// How to reach the database, and how long to wait for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
@@ -15,9 +18,10 @@ pub struct Config {
     pub acquire_timeout: Duration,
     /// How long one statement may take; PostgreSQL cancels it then.
     pub statement_timeout: Duration,
-    /// How much event time one partition of `tick_history` holds on PostgreSQL: whole minutes, up to a year. Fixed with the
-    /// first partition of a database. Retention drops whole partitions, so up to so much more is kept than is asked for.
-    pub partition_width: Duration,
+    /// How much event time one partition of `tick_history` holds on PostgreSQL: whole minutes, up to a year; fixed with the
+    /// first partition of a database. `None`: what the database has, and [`PARTITION_WIDTH_DEFAULT`] in a new one. Retention
+    /// drops whole partitions, so up to so much more is kept than is asked for.
+    pub partition_width: Option<Duration>,
     /// What the sessions are called in `pg_stat_activity`.
     pub application_name: String,
 }
@@ -33,8 +37,7 @@ impl Default for Config {
             acquire_timeout: Duration::from_secs(5),
             // A page of history takes milliseconds. What takes longer than this holds locks and is better repeated.
             statement_timeout: Duration::from_secs(30),
-            // A year of history has 365: planning stays quick. Who keeps an hour takes a few minutes.
-            partition_width: Duration::from_secs(86_400),
+            partition_width: None,
             application_name: "ledgerflux".into(),
         }
     }

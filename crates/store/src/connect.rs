@@ -12,14 +12,23 @@ use sqlx::{
 };
 
 use crate::{
-    Config, StoreError,
+    Config, PARTITION_WIDTH_DEFAULT, StoreError,
     error::{code, during},
     partitions::Partitions,
 };
 
 /// What [`Store::connect`] wants to find applied.
-const MIGRATIONS: [&str; 6] =
-    ["m0001_meta", "m0002_tick_history", "m0003_bars", "m0004_state", "m0005_gaps", "m0006_partitions"];
+const MIGRATIONS: [&str; 7] = [
+    "m0001_meta",
+    "m0002_tick_history",
+    "m0003_bars",
+    "m0004_state",
+    "m0005_gaps",
+    "m0006_partitions",
+    "m0007_ledger",
+];
+/// What PostgreSQL says when a user may not do something.
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// How long the test of a connection before its use may take: one whose other end vanished never answers.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long SQLite waits for another process to end its transaction.
@@ -70,14 +79,25 @@ impl Store {
         let inner = Inner {
             reader,
             writer,
-            partitions: Partitions::of_width(config.partition_width),
+            partitions: Partitions::of_width(config.partition_width.unwrap_or(PARTITION_WIDTH_DEFAULT)),
             operation_timeout,
         };
         let mut store = Self { inner: Arc::new(inner) };
         store.within("read the applied migrations", store.check_migrations()).await?;
-        store.check_width().await?;
+        if config.partition_width.is_some() {
+            store.check_width().await?;
+        } else if let Some(width) = store.stored_width().await? {
+            store.adopt_width(width);
+        }
         store.end_what_is_abandoned().await;
         Ok(store)
+    }
+
+    /// Before anybody else has the store.
+    fn adopt_width(&mut self, width: Duration) {
+        if let Some(inner) = Arc::get_mut(&mut self.inner) {
+            inner.partitions = Partitions::of_width(width);
+        }
     }
 
     /// Answers when the database does.
@@ -118,6 +138,9 @@ impl Store {
         let rows = match reader.query_all_raw(select).await {
             Ok(rows) => rows,
             Err(error) if is_missing_table(&error) => Vec::new(),
+            Err(error) if code(&error).as_deref() == Some(INSUFFICIENT_PRIVILEGE) => {
+                return Err(StoreError::NoRights(error));
+            }
             Err(error) => return Err(during("read the applied migrations")(error)),
         };
         let applied = rows

@@ -7,5 +7,6 @@ mod number;
 pub mod price_stats_1min;
 pub mod snapshots;
 pub mod tick_history;
+pub mod trade_counts_1day;
 
 pub use number::Number;

@@ -24,6 +24,9 @@ pub enum StoreError {
         /// The first step that has not been applied.
         missing: &'static str,
     },
+    /// The user may not read the tables: the roles of the database are not set up yet, or it has none of them.
+    #[error("the database gives this user no rights, run `ledgerflux migrate --roles` and grant it a role")]
+    NoRights(#[source] DbErr),
     /// The partitions of this database have another width; it cannot be changed.
     #[error("the partitions of this database are {stored:?} wide, not {configured:?} as configured")]
     PartitionWidth {
@@ -96,9 +99,23 @@ impl StoreError {
             Self::TimedOut { .. } => true,
             Self::UnsupportedUrl { .. }
             | Self::NotMigrated { .. }
+            | Self::NoRights(_)
             | Self::PartitionWidth { .. }
             | Self::Corrupt { .. }
             | Self::NotStorable(_) => false,
+        }
+    }
+
+    /// Whether a row is at fault, so that the others of its batch can be stored without it. Whatever else the database
+    /// refuses (a missing table, a right that was taken away, a full disk) says nothing about the rows.
+    pub fn is_of_rows(&self) -> bool {
+        match self {
+            Self::NotStorable(_) => true,
+            // Without a code the database was not asked: a value could not be put into the statement.
+            Self::Query { source, .. } => {
+                code(source).map_or(!is_transient(source), |code| is_of_rows_code(&code))
+            }
+            _ => false,
         }
     }
 
@@ -161,9 +178,30 @@ fn is_transient_code(code: &str) -> bool {
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14))
 }
 
+/// By SQLSTATE or SQLite's extended result code: what the row holds, or that it breaks a constraint.
+fn is_of_rows_code(code: &str) -> bool {
+    if code.len() == 5 {
+        // Data exceptions, constraints, and a row or index entry that is too large (program limits).
+        return ["22", "23", "54000"].iter().any(|class| code.starts_with(class));
+    }
+    // TOOBIG, CONSTRAINT, MISMATCH.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 18..=20))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn says_when_a_row_is_at_fault() {
+        for code in ["22003", "22P02", "23502", "23505", "54000", "18", "19", "2067", "20"] {
+            assert!(is_of_rows_code(code) && !is_transient_code(code), "{code}");
+        }
+        for code in ["42P01", "42501", "08006", "53100", "57014", "1", "5", "11", "13", "26"] {
+            assert!(!is_of_rows_code(code), "{code}");
+        }
+        assert!(!StoreError::NotMigrated { missing: "m0001_meta" }.is_of_rows());
+    }
 
     #[test]
     fn says_when_trying_again_helps() {

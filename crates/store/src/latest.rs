@@ -3,14 +3,14 @@
 use std::collections::BTreeSet;
 
 use domain::{Decimal, Instrument, Position, Tick, UnixNanos};
-use sea_orm::{EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ConnectionTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect, Statement};
 
 use crate::{
     Store, StoreError,
     entity::{
         Number,
         latest_prices::{Column, Entity, Model},
-        snapshots,
+        snapshots, trade_counts_1day,
     },
     error::during,
     row::{instrument, is, nanos, run, signed, unsigned},
@@ -67,7 +67,22 @@ impl Store {
         .await
     }
 
-    /// Every product that has a live tick or a snapshot, by venue and product.
+    /// Whether anything of `wanted` is stored: a live tick, a fetched one, or a gap.
+    pub async fn knows(&self, wanted: &Instrument) -> Result<bool, StoreError> {
+        let select = "SELECT 1 WHERE EXISTS (SELECT 1 FROM latest_prices WHERE venue = $1 AND product = $2) \
+             OR EXISTS (SELECT 1 FROM trade_counts_1day WHERE venue = $1 AND product = $2) \
+             OR EXISTS (SELECT 1 FROM gaps WHERE venue = $1 AND product = $2)";
+        self.within("look for a product", async {
+            let reader = &self.inner.reader;
+            let names = [wanted.venue.as_str().into(), wanted.product.as_str().into()];
+            let select = Statement::from_sql_and_values(reader.get_database_backend(), select, names);
+            let row = reader.query_one_raw(select).await.map_err(during("look for a product"))?;
+            Ok(row.is_some())
+        })
+        .await
+    }
+
+    /// Every product that has a live tick, a fetched one, or a snapshot, by venue and product.
     pub async fn instruments(&self) -> Result<Vec<Instrument>, StoreError> {
         self.within("list the products", async {
             let reader = &self.inner.reader;
@@ -85,7 +100,15 @@ impl Store {
                 .all(reader)
                 .await
                 .map_err(during("list the products"))?;
-            let names: BTreeSet<_> = priced.into_iter().chain(pictured).collect();
+            let counted: Vec<(String, String)> = trade_counts_1day::Entity::find()
+                .select_only()
+                .columns([trade_counts_1day::Column::Venue, trade_counts_1day::Column::Product])
+                .distinct()
+                .into_tuple()
+                .all(reader)
+                .await
+                .map_err(during("list the products"))?;
+            let names: BTreeSet<_> = priced.into_iter().chain(pictured).chain(counted).collect();
             names.iter().map(|(venue, product)| instrument(TABLE, venue, product)).collect()
         })
         .await

@@ -34,22 +34,30 @@ impl Store {
         .await
     }
 
-    /// Refuses a database whose partitions have another width than configured.
-    pub(crate) async fn check_width(&self) -> Result<(), StoreError> {
+    /// The width of this database's partitions; `None` before the first one, and on SQLite, which has none.
+    pub(crate) async fn stored_width(&self) -> Result<Option<Duration>, StoreError> {
         if !self.is_postgres() {
-            return Ok(());
+            return Ok(None);
         }
         self.within("read the width of partitions", async {
             let row = meta::Entity::find_by_id(meta::PARTITION_WIDTH)
                 .one(&self.inner.reader)
                 .await
                 .map_err(during("read the width of partitions"))?;
-            let Some(text) = row.and_then(|row| row.value) else { return Ok(()) };
+            let Some(text) = row.and_then(|row| row.value) else { return Ok(None) };
             let seconds = text.parse().map_err(|_| StoreError::corrupt("meta", "value", &text))?;
-            let (stored, configured) = (Duration::from_secs(seconds), self.inner.partitions.width());
-            if stored == configured { Ok(()) } else { Err(StoreError::PartitionWidth { stored, configured }) }
+            Ok(Some(Duration::from_secs(seconds)))
         })
         .await
+    }
+
+    /// Refuses a database whose partitions have another width than configured.
+    pub(crate) async fn check_width(&self) -> Result<(), StoreError> {
+        let configured = self.inner.partitions.width();
+        match self.stored_width().await? {
+            Some(stored) if stored != configured => Err(StoreError::PartitionWidth { stored, configured }),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Fixes the width of partitions, unless another process was quicker, whose width then holds.

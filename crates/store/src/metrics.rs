@@ -22,6 +22,8 @@ pub const BAR_OVERFLOWS: &str = "ledgerflux_store_bar_overflows_total";
 pub const PARTITIONS_CREATED: &str = "ledgerflux_store_partitions_created_total";
 /// Partitions that were not made, so that their ticks went to the default one.
 pub const PARTITIONS_SKIPPED: &str = "ledgerflux_store_partitions_skipped_total";
+/// Attempts to attach or drop a partition that gave way to those who use the table.
+pub const PARTITION_LOCK_RETRIES: &str = "ledgerflux_store_partition_lock_retries_total";
 /// Partitions that retention dropped.
 pub const PARTITIONS_DROPPED: &str = "ledgerflux_store_retention_partitions_dropped_total";
 /// Rows that retention deleted.
@@ -53,6 +55,11 @@ pub fn describe() {
         PARTITIONS_SKIPPED,
         Unit::Count,
         "Partitions that were not made: their ticks went to the default one"
+    );
+    describe_counter!(
+        PARTITION_LOCK_RETRIES,
+        Unit::Count,
+        "Attempts to attach or drop a partition that gave way to those who use the table"
     );
     describe_counter!(PARTITIONS_DROPPED, Unit::Count, "Partitions that retention dropped");
     describe_counter!(ROWS_DROPPED, Unit::Count, "Rows that retention deleted");

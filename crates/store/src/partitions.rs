@@ -25,6 +25,15 @@ use names_of::{name_of, start_of};
 
 /// The most partitions that are made for one batch. Further ticks go to the default partition.
 const PARTITIONS_MAX: usize = 100;
+/// How long attaching or dropping may keep others waiting while it waits itself: with the change, well below the 100 ms that a
+/// writer may be held up.
+const LOCK_WAIT_MAX_MS: u64 = 50;
+/// How long others have the table to themselves before the next attempt.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(200);
+/// After so many attempts, half a minute with the pauses, the caller is told. Retention comes again, and a batch is repeated.
+const ATTEMPTS_MAX: u32 = 120;
+/// What PostgreSQL says when the lock was not to be had in time.
+const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The number of the advisory lock: "ledgerfp" in ASCII.
 const PARTITION_LOCK: i64 = 0x6c65_6467_6572_6670;
 
@@ -136,24 +145,12 @@ async fn make(writer: &DatabaseConnection, partitions: &Partitions, number: i64)
         return Ok(());
     };
     let name = name_of(UnixNanos::new(from), partitions.width());
-    let result = async {
-        let transaction = writer.begin().await?;
-        // Attaching waits for whoever reads the default partition, and whoever comes later waits behind it.
-        transaction.execute_unprepared("SET LOCAL lock_timeout = '5s'").await?;
-        transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({PARTITION_LOCK})")).await?;
-        let make = Statement::from_sql_and_values(
-            DbBackend::Postgres,
-            "SELECT ledgerflux_make_partition($1, $2, $3)",
-            [name.as_str().into(), from.into(), until.into()],
-        );
-        let is_new = match transaction.query_one_raw(make).await? {
-            Some(row) => row.try_get_by_index(0)?,
-            None => false,
-        };
-        transaction.commit().await?;
-        Ok::<bool, DbErr>(is_new)
-    };
-    match result.await {
+    let make = Statement::from_sql_and_values(
+        DbBackend::Postgres,
+        "SELECT ledgerflux_make_partition($1, $2, $3)",
+        [name.as_str().into(), from.into(), until.into()],
+    );
+    match change(writer, make).await {
         Ok(true) => counter!(names::PARTITIONS_CREATED).increment(1),
         Ok(false) => {}
         // The default partition holds rows of this time already: it goes on taking them.
@@ -168,18 +165,41 @@ async fn make(writer: &DatabaseConnection, partitions: &Partitions, number: i64)
 
 /// Drops a partition whose end is not after the horizon; `false` when somebody else has done it.
 pub(crate) async fn drop_partition(writer: &DatabaseConnection, name: &str) -> Result<bool, DbErr> {
-    let transaction = writer.begin().await?;
-    // Dropping needs the whole table for a moment. While it waits, everyone else waits behind it: not for long.
-    transaction.execute_unprepared("SET LOCAL lock_timeout = '2s'").await?;
     let drop = Statement::from_sql_and_values(
         DbBackend::Postgres,
         "SELECT ledgerflux_drop_partition($1)",
         [name.into()],
     );
-    let dropped = match transaction.query_one_raw(drop).await? {
+    change(writer, drop).await
+}
+
+/// Calls a function that attaches or drops a partition, and says whether it did.
+///
+/// Both need a table for a moment, dropping all of `tick_history`, attaching the default partition. While they wait for those
+/// who use it, everyone who comes later waits behind them: so they wait for a moment only, and come again.
+async fn change(writer: &DatabaseConnection, call: Statement) -> Result<bool, DbErr> {
+    let mut attempt = 1;
+    loop {
+        match attempt_change(writer, call.clone()).await {
+            Err(error) if code(&error).as_deref() == Some(LOCK_NOT_AVAILABLE) && attempt < ATTEMPTS_MAX => {
+                counter!(names::PARTITION_LOCK_RETRIES).increment(1);
+                attempt += 1;
+                tokio::time::sleep(ATTEMPT_PAUSE).await;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+async fn attempt_change(writer: &DatabaseConnection, call: Statement) -> Result<bool, DbErr> {
+    let transaction = writer.begin().await?;
+    // Two who change partitions take turns, and block nobody else meanwhile.
+    transaction.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({PARTITION_LOCK})")).await?;
+    transaction.execute_unprepared(&format!("SET LOCAL lock_timeout = '{LOCK_WAIT_MAX_MS}ms'")).await?;
+    let is_done = match transaction.query_one_raw(call).await? {
         Some(row) => row.try_get_by_index(0)?,
         None => false,
     };
     transaction.commit().await?;
-    Ok(dropped)
+    Ok(is_done)
 }

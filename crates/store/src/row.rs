@@ -1,12 +1,13 @@
 //! Between ticks and rows.
 
 use domain::{Decimal, Instrument, Quote, Side, Tick, TickFlags, Trade, UnixNanos};
-use sea_orm::{ColumnTrait, Condition};
+use sea_orm::{ColumnTrait, Condition, DbErr, QueryResult, TryGetable};
 use time::OffsetDateTime;
 
 use crate::{
     HistoryKey, NotStorable, StoreError,
-    entity::{Number, tick_history},
+    entity::{Number, tick_history::Column},
+    error::during,
 };
 
 const TABLE: &str = "tick_history";
@@ -52,34 +53,58 @@ pub(crate) fn is<C: ColumnTrait>(venue: C, product: C, wanted: &Instrument) -> C
     Condition::all().add(venue.eq(wanted.venue.as_str())).add(product.eq(wanted.product.as_str()))
 }
 
-/// The tick that `row` holds, and its place in history.
-pub(crate) fn tick(row: &tick_history::Model) -> Result<(HistoryKey, Tick), StoreError> {
-    let sequence = unsigned_option(TABLE, "sequence", row.sequence)?;
-    let event_time = UnixNanos::new(row.ts_event);
+/// What is read of a tick, in the order in which [`tick`] expects it.
+pub(crate) const TICK_COLUMNS: [Column; 14] = [
+    Column::Id,
+    Column::Run,
+    Column::Sequence,
+    Column::Price,
+    Column::Bid,
+    Column::Ask,
+    Column::Volume,
+    Column::BidSize,
+    Column::AskSize,
+    Column::Side,
+    Column::TradeId,
+    Column::Flags,
+    Column::TsEvent,
+    Column::TsIngest,
+];
+
+/// The tick of `instrument` that `row` holds in [`TICK_COLUMNS`], and its place in history. Columns are taken by their place:
+/// looking for their names would cost more than all else here.
+pub(crate) fn tick(row: &QueryResult, instrument: &Instrument) -> Result<(HistoryKey, Tick), StoreError> {
+    let id: i64 = get(row, 0)?;
+    let sequence = unsigned_option(TABLE, "sequence", get(row, 2)?)?;
+    let event_time = UnixNanos::new(get(row, 12)?);
     let tick = Tick {
-        instrument: instrument(TABLE, &row.venue, &row.product)?,
-        run: run(TABLE, row.run)?,
+        instrument: instrument.clone(),
+        run: run(TABLE, get(row, 1)?)?,
         sequence,
         event_time,
-        receive_time: UnixNanos::new(row.ts_ingest),
+        receive_time: UnixNanos::new(get(row, 13)?),
         last_trade: trade(row)?,
-        best_bid: quote(row.bid, row.bid_size),
-        best_ask: quote(row.ask, row.ask_size),
+        best_bid: quote(get(row, 4)?, get(row, 7)?),
+        best_ask: quote(get(row, 5)?, get(row, 8)?),
         day: None,
-        flags: TickFlags::from_bits(u32::try_from(row.flags).unwrap_or(0)),
+        flags: TickFlags::from_bits(u32::try_from(get::<i32>(row, 11)?).unwrap_or(0)),
     };
-    let key = HistoryKey { event_time, trade_id: tick.trade_id(), sequence, id: row.id };
+    let key = HistoryKey { event_time, trade_id: tick.trade_id(), sequence, id };
     Ok((key, tick))
 }
 
-fn trade(row: &tick_history::Model) -> Result<Option<Trade>, StoreError> {
-    let Some(Number(price)) = row.price else {
+fn get<T: TryGetable>(row: &QueryResult, place: usize) -> Result<T, StoreError> {
+    T::try_get_by(row, place).map_err(|error| during("read a tick")(DbErr::from(error)))
+}
+
+fn trade(row: &QueryResult) -> Result<Option<Trade>, StoreError> {
+    let Some(Number(price)) = get(row, 3)? else {
         return Ok(None);
     };
-    let Number(size) = row.volume.ok_or_else(|| StoreError::missing(TABLE, "volume"))?;
-    let side = row.side.as_deref().map(side).transpose()?;
-    let trade_id = unsigned_option(TABLE, "trade_id", row.trade_id)?;
-    Ok(Some(Trade { price, size, side, trade_id }))
+    let Number(size) = get::<Option<Number>>(row, 6)?.ok_or_else(|| StoreError::missing(TABLE, "volume"))?;
+    let name: Option<String> = get(row, 9)?;
+    let trade_id = unsigned_option(TABLE, "trade_id", get(row, 10)?)?;
+    Ok(Some(Trade { price, size, side: name.as_deref().map(side).transpose()?, trade_id }))
 }
 
 fn quote(price: Option<Number>, size: Option<Number>) -> Option<Quote> {

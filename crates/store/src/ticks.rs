@@ -4,14 +4,14 @@ use std::cmp::Ordering;
 
 use domain::{Instrument, Tick, TimeRange, UnixNanos};
 use sea_orm::{
-    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, FromQueryResult, QueryFilter,
-    QueryOrder, QuerySelect, QueryTrait,
+    ColumnTrait, Condition, ConnectionTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    QueryTrait,
     sea_query::{self, Asterisk, Expr, Query, SelectStatement, UnionType},
 };
 
 use crate::{
     Store, StoreError,
-    entity::tick_history::{Column, Entity, Model},
+    entity::tick_history::{Column, Entity},
     error::during,
     row,
 };
@@ -90,8 +90,7 @@ impl Store {
         let rows = self.inner.reader.query_all(&page).await.map_err(during("read ticks"))?;
         let mut ticks = Vec::with_capacity(rows.len());
         for row in &rows {
-            let model = Model::from_query_result(row, "").map_err(during("read ticks"))?;
-            ticks.push(row::tick(&model)?);
+            ticks.push(row::tick(row, &query.instrument)?);
         }
         ticks.sort_unstable_by(|(left, _), (right, _)| compare(query, left, right));
         ticks.truncate(limit);
@@ -119,6 +118,8 @@ fn kind(query: &TickQuery, limit: usize, with_trade_id: bool) -> Result<SelectSt
         (TickRange::Sequence { .. }, _) => &[Column::Sequence, Column::Id],
     };
     let mut select = Entity::find()
+        .select_only()
+        .columns(row::TICK_COLUMNS)
         .filter(row::is(Column::Venue, Column::Product, &query.instrument))
         .filter(presence)
         .filter(within(query)?)

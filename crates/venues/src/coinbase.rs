@@ -20,6 +20,7 @@ mod kind;
 mod message;
 mod parse;
 mod request;
+pub mod rest;
 mod session;
 mod ticker;
 
@@ -30,7 +31,7 @@ pub use kind::FrameKind;
 pub use message::{ConfirmedChannel, ErrorMessage, HeartbeatMessage, Outline, Subscriptions, TickerMessage};
 pub use parse::{Message, outline, parse};
 pub use request::{ChannelRequest, Request, RequestFault, RequestKind};
-pub use session::{Action, ReconnectReason, Session, SessionConfig};
+pub use session::{Action, ReconnectReason, Session, SessionConfig, StateChange};
 
 /// Where the public feed is served; no authentication is needed.
 pub const LIVE_URL: &str = "wss://ws-feed.exchange.coinbase.com";

@@ -6,6 +6,7 @@ use std::time::Duration;
 use domain::{FeedSession, Product, UnixNanos};
 use proptest::prelude::*;
 use venues::Moment;
+use venues::coinbase::rest::{GapFetch, check_status, parse_products, parse_trades};
 use venues::coinbase::{Action, FrameKind, Session, SessionConfig};
 
 /// Real frames of every form, to be damaged.
@@ -24,10 +25,7 @@ fn handle(frame: &[u8]) -> (FrameKind, Vec<Action>) {
     let now = Moment { wall: UnixNanos::new(1_800_000_000_000_000_000), uptime: Duration::from_secs(5) };
     let config = SessionConfig {
         products: ["BTC-USD", "BAND-GBP"].map(|name| Product::new(name).unwrap()).to_vec(),
-        channels: vec!["ticker".into(), "heartbeat".into()],
-        confirm_timeout: Duration::from_secs(10),
-        idle_timeout: Duration::from_secs(30),
-        source: "test".into(),
+        ..SessionConfig::default()
     };
     let feed = FeedSession { id: "test-1".into(), started: now.wall };
     let mut session = Session::open(&config, feed, now, &mut Vec::new());
@@ -36,19 +34,53 @@ fn handle(frame: &[u8]) -> (FrameKind, Vec<Action>) {
     (kind, actions)
 }
 
-/// The laws of one frame: at most one action; a ticker becomes a tick or a record, a malformed frame a record, and
-/// nothing else becomes either.
+/// The laws of one frame: at most one tick or record; a ticker becomes one of the two, a malformed frame a record, a
+/// heartbeat nothing or a record, and nothing else becomes either.
 fn check(frame: &[u8]) -> Result<(), TestCaseError> {
     let (kind, actions) = handle(frame);
-    prop_assert!(actions.len() <= 1);
-    let kept = matches!(actions.first(), Some(Action::Emit(_) | Action::Quarantine(_)));
-    prop_assert_eq!(kept, matches!(kind, FrameKind::Ticker | FrameKind::Malformed), "{:?}", actions);
-    if let Some(Action::Quarantine(rejected)) = actions.first() {
+    let is_kept = |action: &&Action| matches!(action, Action::Emit(_) | Action::Quarantine(_));
+    let kept: Vec<&Action> = actions.iter().filter(is_kept).collect();
+    prop_assert!(kept.len() <= 1);
+    let expected = match kind {
+        FrameKind::Ticker | FrameKind::Malformed => true,
+        FrameKind::Heartbeat => !kept.is_empty(),
+        _ => false,
+    };
+    prop_assert_eq!(!kept.is_empty(), expected, "{:?}", &actions);
+    if let Some(Action::Quarantine(rejected)) = kept.first() {
         prop_assert!(!rejected.detail.is_empty());
         prop_assert!(rejected.detail.chars().count() <= 500);
         prop_assert_eq!(rejected.raw_length, frame.len() as u64);
         prop_assert!(frame.starts_with(&rejected.raw));
     }
+    Ok(())
+}
+
+/// Answers of REST, to be damaged.
+const ANSWERS: [&str; 3] = [
+    r#"[{"time":"2026-07-07T22:58:18.123456Z","trade_id":74,"price":"10.00000000","size":"0.01000000","side":"buy"},{"time":"2026-07-07T22:58:18Z","trade_id":73,"price":"10","size":"1","side":"sell"}]"#,
+    r#"[{"id":"BTC-USD","base_currency":"BTC","quote_currency":"USD","quote_increment":"0.01","base_increment":"0.00000001","display_name":"BTC/USD","status":"online","post_only":false}]"#,
+    r#"{"message":"NotFound"}"#,
+];
+
+/// The laws of one answer: it is read or refused with a reason; what was read of a page fills a gap or is out of order.
+fn check_answer(body: &[u8]) -> Result<(), TestCaseError> {
+    let explained = |detail: String| !detail.is_empty() && detail.chars().count() <= 500;
+    match parse_trades(body) {
+        Ok(trades) => {
+            let count = trades.len();
+            let mut gap = GapFetch::new(1, 100);
+            if let Ok(page) = gap.take(trades) {
+                prop_assert!(page.trades.len() <= count);
+            }
+        }
+        Err(fault) => prop_assert!(explained(fault.detail())),
+    }
+    match parse_products(body) {
+        Ok(list) => prop_assert!(list.faults.iter().all(|fault| explained(fault.detail()))),
+        Err(fault) => prop_assert!(explained(fault.detail())),
+    }
+    prop_assert!(explained(check_status(500, body).unwrap_err().detail()));
     Ok(())
 }
 
@@ -102,6 +134,34 @@ proptest! {
         ),
     ) {
         check(&damaged(frame.as_bytes().to_vec(), &damages))?;
+    }
+
+    #[test]
+    fn random_answers(body in prop::collection::vec(byte(), 0..200)) {
+        check_answer(&body)?;
+        check_answer(&[b"[{\"trade_id\":".as_slice(), body.as_slice()].concat())?;
+    }
+
+    #[test]
+    fn damaged_real_answers(
+        answer in prop::sample::select(ANSWERS.to_vec()),
+        damages in prop::collection::vec(
+            (any::<u8>(), any::<prop::sample::Index>(), prop::collection::vec(byte(), 1..6)),
+            0..4,
+        ),
+    ) {
+        check_answer(&damaged(answer.as_bytes().to_vec(), &damages))?;
+    }
+
+    /// Any value in any field of a trade: a trade, or a fault that names the field.
+    #[test]
+    fn any_value_in_any_field_of_a_trade(field in 0usize..5, value in any_json(3)) {
+        let names = ["time", "trade_id", "price", "size", "side"];
+        let mut page: serde_json::Value = serde_json::from_str(ANSWERS[0]).unwrap();
+        page[0][names[field]] = value;
+        if let Err(fault) = parse_trades(page.to_string().as_bytes()) {
+            prop_assert!(fault.detail().contains(names[field]), "{}", fault.detail());
+        }
     }
 
     /// Any value in any field of a ticker: a tick or a record that names the field.

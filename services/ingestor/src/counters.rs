@@ -12,7 +12,6 @@ use crate::metrics::{BACK_PRESSURE, FRAMES, GIVEN_UP, RECEIVE_LAG, RECEIVED_BYTE
 /// A shorter wait is the work itself, not a bus without room.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
-#[derive(Clone)]
 pub(crate) struct Counters {
     frames: HashMap<FrameKind, Counter>,
     bytes: Counter,
@@ -24,15 +23,22 @@ pub(crate) struct Counters {
 impl Counters {
     pub(crate) fn new(products: &[Product]) -> Self {
         let of_kind = |kind: FrameKind| (kind, counter!(FRAMES, "type" => kind.as_str()));
-        let of_product =
-            |product: &Product| (product.clone(), counter!(TICKS, "product" => product.to_string()));
-        Self {
+        let mut counters = Self {
             frames: FrameKind::ALL.into_iter().map(of_kind).collect(),
             bytes: counter!(RECEIVED_BYTES),
-            ticks: products.iter().map(of_product).collect(),
+            ticks: HashMap::new(),
             lag: histogram!(RECEIVE_LAG),
             back_pressure: histogram!(BACK_PRESSURE),
-        }
+        };
+        counters.follow(products);
+        counters
+    }
+
+    /// These are the products from now on.
+    pub(crate) fn follow(&mut self, products: &[Product]) {
+        let of_product =
+            |product: &Product| (product.clone(), counter!(TICKS, "product" => product.to_string()));
+        self.ticks = products.iter().map(of_product).collect();
     }
 
     pub(crate) fn frame(&self, kind: FrameKind, length: usize) {

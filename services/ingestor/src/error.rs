@@ -12,6 +12,12 @@ pub enum Error {
         /// What was given.
         url: String,
     },
+    /// The address of the REST API is none.
+    #[error("{url:?} is no address of a REST API: http://HOST[:PORT] or https://HOST[:PORT] (feed.rest_url)")]
+    RestAddress {
+        /// What was given, or derived from the address of the feed.
+        url: String,
+    },
     /// There is nothing to subscribe to.
     #[error("no product is configured (feed.products)")]
     NoProducts,

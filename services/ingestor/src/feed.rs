@@ -1,24 +1,30 @@
-//! The life of the feed: connect, read until it ends, wait, begin again.
+//! The feed as a whole: products spread over connections, and what runs beside them.
 
-use std::time::{Duration, Instant};
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
 
-use bus::{Bus, RawPublisher};
-use domain::{FeedSession, FeedState, UnixNanos};
-use metrics::counter;
-use runtime::{Backoff, ErrorChain, LogGate, RoleContext, drain_step};
-use tracing::{info, warn};
+use bus::Bus;
+use domain::Product;
+use runtime::{Backoff, RoleContext, Shutdown, TaskSet};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tracing::info;
 
-use crate::connect::{Address, Socket};
-use crate::metrics::{CONNECTS, RECONNECTS};
-use crate::reading::{End, Reading};
+use crate::connect::Address;
+use crate::groups::Groups;
+use crate::outbox::Outbox;
+use crate::reading::Products;
+use crate::rest::Rest;
+use crate::slot::Slot;
 use crate::status::Status;
 use crate::surroundings::Surroundings;
-use crate::{Config, Error};
+use crate::{Config, Error, backfill, details};
 
-/// A feed that was live for so long counts as healthy: the next delay is the shortest again.
-const HEALTHY_AFTER: Duration = Duration::from_secs(5);
-/// How often a failure that repeats itself is told again.
-const SAME_FAILURE_PERIOD: Duration = Duration::from_secs(60);
+/// How long what runs beside the connections may take to end.
+const BESIDE_DRAIN_MAX: Duration = Duration::from_secs(1);
+/// A task beside the connections that failed is started again after such a delay.
+const RESTART_DELAYS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
 
 /// Feeds the bus until the shutdown is requested, then has the rest acknowledged within `drain_max`. Its latches are there
 /// when this returns, before the future is polled.
@@ -26,120 +32,148 @@ const SAME_FAILURE_PERIOD: Duration = Duration::from_secs(60);
 /// # Errors
 /// Only for what no attempt can mend: an address that is none, no products, certificates that cannot be read.
 pub fn run(config: Config, bus: Bus, ctx: RoleContext) -> impl Future<Output = Result<(), Error>> + Send {
-    let status = Status::new(&ctx, config.feed_decides_readiness);
+    let (_, products) = watch::channel(config.products.clone());
+    run_following(config, products, bus, ctx)
+}
+
+/// Like [`run`], with the products that `products` holds, now and after each change; `config.products` is not looked at.
+/// Products that stay are not touched by a change. A list that becomes empty closes every connection.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_following(
+    config: Config,
+    mut products: watch::Receiver<Vec<Product>>,
+    bus: Bus,
+    ctx: RoleContext,
+) -> impl Future<Output = Result<(), Error>> + Send {
+    let status = Arc::new(Status::new(&ctx, config.feed_decides_readiness));
     async move {
-        if config.products.is_empty() {
+        if products.borrow().is_empty() {
             return Err(Error::NoProducts);
         }
         let address = Address::new(&config.url, config.ca_file.as_deref(), config.connect_timeout)?;
-        let around = Surroundings::new(&config, &ctx, &status, &bus);
+        let rest = Rest::new(&config)?.map(Arc::new);
+        let (postbox, outbox) = Outbox::open(bus.clone());
+        let drain_max = config.drain_max;
+        let around =
+            Arc::new(Surroundings::new(config, ctx.clone(), Arc::clone(&status), bus.clone(), postbox));
+        let beside = start_beside(&around, rest, &products, &ctx.shutdown);
         let mut feed = Feed {
-            backoff: Backoff::new(config.reconnect_delay_min, config.reconnect_delay_max),
-            last_failure: String::new(),
-            same_failure: LogGate::new(SAME_FAILURE_PERIOD),
-            was_live: false,
-            around: &around,
+            groups: Groups::new(around.config.products_per_connection),
+            lists: Vec::new(),
+            slots: JoinSet::new(),
+            address: Arc::new(address),
+            around,
         };
         tokio::select! {
-            () = feed.keep_alive(&address, &bus) => {}
+            () = feed.keep_alive(&mut products) => {}
             () = status.report(&bus) => {}
         }
-        around.outbox.close(config.drain_max).await;
+        drop(feed);
+        // Whoever hangs is aborted here; the reason is in the log.
+        let _ = beside.join(BESIDE_DRAIN_MAX).await;
+        outbox.close(drain_max).await;
         info!("the feed is closed");
         Ok(())
     }
 }
 
-struct Feed<'a> {
-    around: &'a Surroundings<'a>,
-    backoff: Backoff,
-    /// The failure that was told last.
-    last_failure: String,
-    same_failure: LogGate,
-    /// Whether the last connection was live; told once when it falls.
-    was_live: bool,
+/// Starts what needs the REST API.
+fn start_beside(
+    around: &Arc<Surroundings>,
+    rest: Option<Arc<Rest>>,
+    products: &Products,
+    shutdown: &Shutdown,
+) -> TaskSet {
+    let mut tasks = TaskSet::new(shutdown.clone());
+    let Some(rest) = rest else {
+        info!("the REST API of the exchange is switched off: gaps stay open, products have no details");
+        return tasks;
+    };
+    let (min, max) = RESTART_DELAYS;
+    if around.config.backfill {
+        let (around, rest, products) = (Arc::clone(around), Arc::clone(&rest), products.clone());
+        tasks.spawn_restarting("backfill", Backoff::new(min, max), move || {
+            let running = backfill::run(Arc::clone(&around), Arc::clone(&rest), products.clone());
+            async {
+                running.await;
+                Ok::<(), Infallible>(())
+            }
+        });
+    }
+    let (around, products) = (Arc::clone(around), products.clone());
+    tasks.spawn_restarting("product-details", Backoff::new(min, max), move || {
+        let running = details::run(Arc::clone(&around), Arc::clone(&rest), products.clone());
+        async {
+            running.await;
+            Ok::<(), Infallible>(())
+        }
+    });
+    tasks
 }
 
-impl Feed<'_> {
+struct Feed {
+    groups: Groups,
+    /// What each connection is to carry; as many as there are slots.
+    lists: Vec<watch::Sender<Vec<Product>>>,
+    slots: JoinSet<()>,
+    address: Arc<Address>,
+    around: Arc<Surroundings>,
+}
+
+impl Feed {
     /// Returns when the shutdown is requested and what was read is acknowledged.
-    async fn keep_alive(&mut self, address: &Address, bus: &Bus) {
-        let (ctx, status) = (self.around.ctx, self.around.status);
-        for connection in 1_u64.. {
-            status.set_state(FeedState::Connecting, &format!("connecting to {}", self.around.config.url));
-            let Some(attempt) = ctx.shutdown.run_until(address.connect()).await else {
-                return;
-            };
-            let outcome = if attempt.is_ok() { "connected" } else { "failed" };
-            counter!(CONNECTS, "outcome" => outcome).increment(1);
-            let goes_on = match attempt {
-                Ok(socket) => {
-                    let id = format!("{}-{connection}", ctx.instance);
-                    self.use_up(socket, FeedSession { id, started: UnixNanos::now() }, bus).await
-                }
-                Err(error) => {
-                    let why = ErrorChain(&error).to_string();
-                    let delay = self.fall(FeedState::BackingOff, &why).await;
-                    ctx.shutdown.run_until(tokio::time::sleep(delay)).await.is_some()
+    async fn keep_alive(&mut self, products: &mut Products) {
+        let shutdown = self.around.ctx.shutdown.clone();
+        loop {
+            let wanted = products.borrow_and_update().clone();
+            self.assign(&wanted);
+            let changed = async {
+                if products.changed().await.is_err() {
+                    // Nobody will change them any more.
+                    std::future::pending::<()>().await;
                 }
             };
-            if !goes_on {
-                return;
+            tokio::select! {
+                () = shutdown.requested() => break,
+                () = changed => info!("the list of products has changed"),
+                Some(ended) = self.slots.join_next() => pass_panic_on(ended),
+            }
+        }
+        while let Some(ended) = self.slots.join_next().await {
+            pass_panic_on(ended);
+        }
+    }
+
+    fn assign(&mut self, wanted: &[Product]) {
+        self.around.status.follow(wanted);
+        let groups = self.groups.assign(wanted);
+        for (index, group) in groups.iter().enumerate() {
+            match self.lists.get(index) {
+                Some(list) => {
+                    list.send_if_modified(|known| {
+                        let changes = known != group;
+                        group.clone_into(known);
+                        changes
+                    });
+                }
+                None => {
+                    let (list, products) = watch::channel(group.clone());
+                    let slot = Slot::new(index + 1, products, Arc::clone(&self.around));
+                    self.slots.spawn(slot.keep_alive(Arc::clone(&self.address)));
+                    self.lists.push(list);
+                }
             }
         }
     }
+}
 
-    /// Reads the connection to its end, has everything acknowledged, and waits before the next. Says whether there is to
-    /// be a next.
-    async fn use_up(&mut self, socket: Socket, session: FeedSession, bus: &Bus) -> bool {
-        let publisher = bus.raw_publisher(session.clone());
-        let mut reading = Reading::new(socket, session, &publisher, self.around);
-        let end = reading.run().await;
-        let live_since = reading.live_since;
-        drop(reading);
-        if matches!(end, End::Shutdown) {
-            self.drain(publisher.close()).await;
-            return false;
-        }
-        counter!(RECONNECTS, "reason" => end.as_str()).increment(1);
-        self.was_live = live_since.is_some();
-        if live_since.is_some_and(|since| since.elapsed() >= HEALTHY_AFTER) {
-            self.backoff.reset();
-        }
-        let (state, why) = (end.state(), ErrorChain(&end).to_string());
-        let delay = self.fall(state, &why).await;
-        self.rest(publisher, delay).await
-    }
-
-    /// The next session must not overtake this one, whose ticks would look late then: its publisher has to be done.
-    async fn rest(&self, publisher: RawPublisher, delay: Duration) -> bool {
-        let (shutdown, due) = (&self.around.ctx.shutdown, tokio::time::Instant::now() + delay);
-        let closing = publisher.close();
-        tokio::pin!(closing);
-        if shutdown.run_until(&mut closing).await.is_none() {
-            self.drain(closing).await;
-            return false;
-        }
-        shutdown.run_until(tokio::time::sleep_until(due)).await.is_some()
-    }
-
-    async fn drain(&self, closing: impl Future<Output = ()>) {
-        drain_step("ticks of the feed", self.around.config.drain_max, closing).await;
-    }
-
-    /// The feed is not live any more, or still not. Returns how long to wait before the next attempt.
-    async fn fall(&mut self, state: FeedState, why: &str) -> Duration {
-        let delay = self.backoff.next_delay();
-        self.around.status.set_state(state, why);
-        let repeated = self.last_failure == why;
-        if !repeated || self.was_live || self.same_failure.pass(Instant::now()).is_some() {
-            warn!(error = why, retry_in = ?delay, "the feed is not live");
-        }
-        if !repeated {
-            self.last_failure = why.to_owned();
-        }
-        if std::mem::take(&mut self.was_live) {
-            self.around.tell(state).await;
-        }
-        delay
+/// A connection's task ends with the shutdown; should it panic, the process has to know.
+fn pass_panic_on(ended: Result<(), tokio::task::JoinError>) {
+    if let Err(error) = ended
+        && let Ok(panic) = error.try_into_panic()
+    {
+        std::panic::resume_unwind(panic);
     }
 }

@@ -41,30 +41,34 @@ impl Letter {
     }
 }
 
+/// Where letters are put, by everybody. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Postbox(mpsc::Sender<Letter>);
+
+impl Postbox {
+    /// Waits while the outbox is full: whoever refuses frames then reads no more of them.
+    pub(crate) async fn put(&self, letter: Letter) {
+        if let Err(refused) = self.0.send(letter).await {
+            lost(&refused.0);
+        }
+    }
+}
+
 /// Publishes in order, each until it is acknowledged.
 pub(crate) struct Outbox {
-    letters: mpsc::Sender<Letter>,
     task: AbortOnDropHandle<()>,
 }
 
 impl Outbox {
-    pub(crate) fn open(bus: Bus) -> Self {
+    pub(crate) fn open(bus: Bus) -> (Postbox, Self) {
         let (letters, waiting) = mpsc::channel(WAITING_MAX);
-        Self { letters, task: AbortOnDropHandle::new(tokio::spawn(deliver(bus, waiting))) }
+        (Postbox(letters), Self { task: AbortOnDropHandle::new(tokio::spawn(deliver(bus, waiting))) })
     }
 
-    /// Waits while the outbox is full: whoever refuses frames then reads no more of them.
-    pub(crate) async fn put(&self, letter: Letter) {
-        if let Err(refused) = self.letters.send(letter).await {
-            lost(&refused.0);
-        }
-    }
-
-    /// Publishes what waits, up to `deadline`; what is left then is counted as lost.
+    /// Publishes what waits, up to `deadline`; what is left then is counted as lost. To be called when nobody holds a
+    /// postbox any more.
     pub(crate) async fn close(self, deadline: Duration) {
-        let Self { letters, task } = self;
-        drop(letters);
-        if tokio::time::timeout(deadline, task).await.is_err() {
+        if tokio::time::timeout(deadline, self.task).await.is_err() {
             // The count is made where the letters are dropped.
             warn!("refused frames or events were given up before the broker acknowledged them");
         }

@@ -3,17 +3,19 @@
 use std::time::{Duration, Instant};
 
 use bus::RawPublisher;
-use domain::{FeedSession, FeedState, RejectedTick, Tick};
+use domain::{FeedSession, FeedState, Heartbeat, Instrument, Product, RejectedTick, Tick};
 use futures::{SinkExt as _, StreamExt as _};
 use metrics::counter;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_tungstenite::tungstenite::{self, Message};
 use tracing::{Instrument as _, debug, info, info_span, warn};
-use venues::coinbase::{Action, FrameKind, ReconnectReason, Session};
+use venues::coinbase::{Action, FrameKind, ReconnectReason, Session, StateChange};
 
 use crate::connect::Socket;
-use crate::metrics::ERRORS;
+use crate::counters::Counters;
+use crate::metrics::{ERRORS, KNOWN, OVERDUE};
 use crate::outbox::Letter;
 use crate::surroundings::Surroundings;
 
@@ -35,6 +37,8 @@ pub(crate) enum End {
     Broken(#[source] Box<tungstenite::Error>),
     #[error("the publisher of the bus has ended")]
     Publisher,
+    #[error("it has no products any more")]
+    Unneeded,
     #[error("the shutdown was requested")]
     Shutdown,
 }
@@ -46,6 +50,7 @@ impl End {
             Self::Session(reason) => reason.as_str(),
             Self::Closed(_) => "closed",
             Self::Broken(_) | Self::Publisher => "error",
+            Self::Unneeded => "unneeded",
             Self::Shutdown => "shutdown",
         }
     }
@@ -59,12 +64,19 @@ impl End {
     }
 }
 
+/// The end of a queue of products that the operator wants.
+pub(crate) type Products = watch::Receiver<Vec<Product>>;
+
 pub(crate) struct Reading<'a> {
     socket: Socket,
-    session: Session,
+    session: &'a mut Session,
+    products: &'a mut Products,
     publisher: &'a RawPublisher,
-    around: &'a Surroundings<'a>,
-    /// When the subscription was confirmed.
+    around: &'a Surroundings,
+    counters: Counters,
+    /// The number of this connection among those that exist at the same time.
+    connection: usize,
+    /// When the first product was confirmed.
     pub(crate) live_since: Option<Instant>,
     actions: Vec<Action>,
     /// What the end of the process left undone.
@@ -81,14 +93,31 @@ struct Left {
 impl<'a> Reading<'a> {
     /// Begins on a fresh connection; nothing is sent before [`Reading::run`].
     pub(crate) fn new(
+        connection: usize,
         socket: Socket,
         feed: FeedSession,
+        (session, products): (&'a mut Session, &'a mut Products),
         publisher: &'a RawPublisher,
-        around: &'a Surroundings<'a>,
+        around: &'a Surroundings,
     ) -> Self {
         let mut actions = Vec::new();
-        let session = Session::open(&around.session_config(), feed, around.now(), &mut actions);
-        Self { socket, session, publisher, around, live_since: None, actions, left: Left::default() }
+        let wanted = products.borrow_and_update().clone();
+        let counters = Counters::new(&wanted);
+        session.set_products(&wanted, around.now(), &mut actions);
+        session.reopen(feed, around.now(), &mut actions);
+        let left = Left::default();
+        Self {
+            socket,
+            session,
+            products,
+            publisher,
+            around,
+            counters,
+            connection,
+            live_since: None,
+            actions,
+            left,
+        }
     }
 
     /// Reads until the connection ends, for whatever reason.
@@ -106,13 +135,25 @@ impl<'a> Reading<'a> {
                 received = self.socket.next() => if let Err(end) = self.receive(received) {
                     break end;
                 },
+                Ok(()) = self.products.changed() => if let Err(end) = self.follow() {
+                    break end;
+                },
                 _ = looks.tick() => self.session.tick(self.around.now(), &mut self.actions),
             }
         };
+        self.session.closed();
         self.tell_left();
         // Whether or not the goodbye arrives, the connection ends here.
         let _ = timeout(CLOSE_TIMEOUT, self.socket.close(None)).await;
         end
+    }
+
+    /// The operator wants other products.
+    fn follow(&mut self) -> Result<(), End> {
+        let wanted = self.products.borrow_and_update().clone();
+        self.counters.follow(&wanted);
+        self.session.set_products(&wanted, self.around.now(), &mut self.actions);
+        if wanted.is_empty() { Err(End::Unneeded) } else { Ok(()) }
     }
 
     fn receive(&mut self, received: Option<tungstenite::Result<Message>>) -> Result<(), End> {
@@ -130,7 +171,7 @@ impl<'a> Reading<'a> {
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
         };
         let kind = self.session.handle(frame, self.around.now(), &mut self.actions);
-        self.around.counters.frame(kind, frame.len());
+        self.counters.frame(kind, frame.len());
         self.around.status.heard();
         if kind == FrameKind::Unknown {
             debug!("a frame of an unknown type was left out");
@@ -159,13 +200,27 @@ impl<'a> Reading<'a> {
         match action {
             Action::Emit(tick) => return self.emit(tick).await,
             Action::Quarantine(rejected) => return self.quarantine(rejected).await,
+            Action::Overdue(instrument, heartbeat) => return self.pass_on(instrument, heartbeat).await,
+            Action::Known(instrument) => {
+                counter!(KNOWN).increment(1);
+                debug!(%instrument, "the first ticker tells a trade that is known already");
+            }
             Action::Send(text) => {
+                self.around.messages.turn().await;
                 let sent = self.socket.send(Message::text(text)).await;
                 sent.map_err(|error| End::Broken(Box::new(error)))?;
             }
             Action::Confirmed => {
                 self.live_since = Some(Instant::now());
-                self.around.live().await;
+                info!(connection = self.connection, "the feed is live");
+                self.around.status.set_connection(self.connection, FeedState::Live, "");
+            }
+            Action::State(change) => {
+                let StateChange { instrument: Instrument { product, .. }, state, why } = change;
+                if state != FeedState::Live {
+                    warn!(%product, why, "a product is not live");
+                }
+                self.around.turn(&product, state, &why).await;
             }
             Action::Report(error) => {
                 counter!(ERRORS).increment(1);
@@ -179,14 +234,14 @@ impl<'a> Reading<'a> {
     }
 
     async fn quarantine(&mut self, rejected: Box<RejectedTick>) -> Result<(), End> {
-        self.around.counters.reject(rejected.reason);
+        self.counters.reject(rejected.reason);
         self.around.status.rejected();
         if let Some(swallowed) = self.around.refusals.pass(Instant::now()) {
             let (reason, detail) = (rejected.reason.as_str(), &rejected.detail);
             warn!(reason, detail, swallowed, "a frame was refused and kept");
         }
-        let put = self.around.outbox.put(Letter::Reject(rejected));
-        if patiently(&mut self.session, self.around, put).await.is_none() {
+        let put = self.around.postbox.put(Letter::Reject(rejected));
+        if patiently(self.session, &self.counters, self.around, put).await.is_none() {
             self.left.rejects += 1;
             return Err(End::Shutdown);
         }
@@ -198,9 +253,9 @@ impl<'a> Reading<'a> {
             (tick.instrument.product.clone(), tick.receive_time.saturating_since(tick.event_time));
         let span = info_span!("tick", %product, sequence = tick.sequence);
         let sending = self.publisher.send(tick).instrument(span);
-        match patiently(&mut self.session, self.around, sending).await {
+        match patiently(self.session, &self.counters, self.around, sending).await {
             Some(Ok(())) => {
-                self.around.counters.tick(&product, lag);
+                self.counters.tick(&product, lag);
                 self.around.status.tick();
                 Ok(())
             }
@@ -215,11 +270,23 @@ impl<'a> Reading<'a> {
         }
     }
 
+    /// In order with the ticks, so that the normalizer knows which of them had come.
+    async fn pass_on(&mut self, instrument: Instrument, heartbeat: Heartbeat) -> Result<(), End> {
+        counter!(OVERDUE).increment(1);
+        let sending = self.publisher.send_heartbeat(instrument, heartbeat);
+        match patiently(self.session, &self.counters, self.around, sending).await {
+            Some(Ok(())) => Ok(()),
+            Some(Err(_closed)) => Err(End::Publisher),
+            // The next start finds the same from the trades themselves.
+            None => Err(End::Shutdown),
+        }
+    }
+
     /// Counts and tells what was read and will not be handed over.
     fn tell_left(&self) {
         let Left { ticks, rejects } = self.left;
         if ticks > 0 || rejects > 0 {
-            self.around.counters.given_up(ticks, rejects);
+            self.counters.given_up(ticks, rejects);
             warn!(ticks, rejects, "what was read last could not be handed to the bus and is given up");
         }
     }
@@ -229,7 +296,8 @@ impl<'a> Reading<'a> {
 /// told for how long nobody listened.
 async fn patiently<F: Future>(
     session: &mut Session,
-    around: &Surroundings<'_>,
+    counters: &Counters,
+    around: &Surroundings,
     waiting: F,
 ) -> Option<F::Output> {
     let started = Instant::now();
@@ -239,7 +307,7 @@ async fn patiently<F: Future>(
         () = around.ctx.shutdown.requested() => None,
     };
     let waited = started.elapsed();
-    around.counters.back_pressure(waited);
+    counters.back_pressure(waited);
     if waited >= DEAF_MIN {
         session.was_not_listened_to(waited);
         info!(?waited, "the bus took nothing for a while; the feed was not read meanwhile");

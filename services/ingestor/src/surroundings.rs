@@ -1,48 +1,67 @@
 //! What every connection of the feed shares.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use bus::Bus;
-use domain::{EventKind, FeedEvent, FeedState, Instrument, UnixNanos, Venue};
+use domain::{EventKind, FeedEvent, FeedSession, FeedState, Instrument, Product, UnixNanos, Venue};
 use runtime::{LogGate, RoleContext};
-use tracing::info;
 use venues::Moment;
 use venues::coinbase::SessionConfig;
 
 use crate::Config;
-use crate::counters::Counters;
-use crate::outbox::{Letter, Outbox};
+use crate::outbox::{Letter, Postbox};
+use crate::pace::Pace;
 use crate::status::Status;
 
 /// How often frames that were refused, and complaints of the exchange, are told.
 const REFUSAL_PERIOD: Duration = Duration::from_secs(10);
+/// What the exchange allows an address: connections a second, how many at once, messages a second.
+const CONNECTS_PER_SECOND: u32 = 8;
+const CONNECTS_AT_ONCE: u32 = 20;
+const MESSAGES_PER_SECOND: u32 = 100;
 
-pub(crate) struct Surroundings<'a> {
-    pub(crate) config: &'a Config,
-    pub(crate) ctx: &'a RoleContext,
-    pub(crate) status: &'a Status,
-    pub(crate) outbox: Outbox,
-    pub(crate) counters: Counters,
+pub(crate) struct Surroundings {
+    pub(crate) config: Config,
+    pub(crate) ctx: RoleContext,
+    pub(crate) bus: Bus,
+    pub(crate) status: Arc<Status>,
+    pub(crate) postbox: Postbox,
     pub(crate) complaints: LogGate,
     pub(crate) refusals: LogGate,
+    /// Everything this process connects to and says, over all connections.
+    pub(crate) connects: Pace,
+    pub(crate) messages: Pace,
+    /// The number of the next connection.
+    sessions: AtomicU64,
     /// What uptimes are measured from.
     started: Instant,
     /// Who says so, in records and events.
-    source: String,
+    pub(crate) source: String,
 }
 
-impl<'a> Surroundings<'a> {
-    pub(crate) fn new(config: &'a Config, ctx: &'a RoleContext, status: &'a Status, bus: &Bus) -> Self {
+impl Surroundings {
+    pub(crate) fn new(
+        config: Config,
+        ctx: RoleContext,
+        status: Arc<Status>,
+        bus: Bus,
+        postbox: Postbox,
+    ) -> Self {
         Self {
-            outbox: Outbox::open(bus.clone()),
-            counters: Counters::new(&config.products),
             complaints: LogGate::new(REFUSAL_PERIOD),
             refusals: LogGate::new(REFUSAL_PERIOD),
+            connects: Pace::new(CONNECTS_PER_SECOND, CONNECTS_AT_ONCE),
+            messages: Pace::new(MESSAGES_PER_SECOND, MESSAGES_PER_SECOND),
+            sessions: AtomicU64::new(1),
             started: Instant::now(),
             source: format!("ingestor/{}", ctx.instance),
             config,
             ctx,
+            bus,
             status,
+            postbox,
         }
     }
 
@@ -50,34 +69,37 @@ impl<'a> Surroundings<'a> {
         Moment { wall: UnixNanos::now(), uptime: self.started.elapsed() }
     }
 
-    pub(crate) fn session_config(&self) -> SessionConfig {
+    /// A feed session of its own number.
+    pub(crate) fn new_feed(&self) -> FeedSession {
+        let number = self.sessions.fetch_add(1, Ordering::Relaxed);
+        FeedSession { id: format!("{}-{number}", self.ctx.instance), started: UnixNanos::now() }
+    }
+
+    pub(crate) fn session_config(&self, products: &[Product]) -> SessionConfig {
         SessionConfig {
-            products: self.config.products.clone(),
+            products: products.to_vec(),
             channels: self.config.channels.clone(),
             confirm_timeout: self.config.confirm_timeout,
             idle_timeout: self.config.idle_timeout,
+            heartbeat_timeout: self.config.heartbeat_timeout,
+            refused_retry_min: self.config.refused_retry_min,
+            refused_retry_max: self.config.refused_retry_max,
             source: self.source.clone(),
         }
     }
 
-    /// The exchange has confirmed everything.
-    pub(crate) async fn live(&self) {
-        info!(url = self.config.url, products = self.config.products.len(), "the feed is live");
-        self.status.set_state(FeedState::Live, "");
-        self.tell(FeedState::Live).await;
+    /// A product is in this state: shown, and told to whoever follows it if that is news.
+    pub(crate) async fn turn(&self, product: &Product, state: FeedState, why: &str) {
+        if self.status.set_product(product, state, why) {
+            self.tell(product, EventKind::FeedState(state)).await;
+        }
     }
 
-    /// Publishes a change for each product: whoever follows one of them is told.
-    pub(crate) async fn tell(&self, state: FeedState) {
-        let time = UnixNanos::now();
-        for product in &self.config.products {
-            let instrument = Instrument { venue: Venue::coinbase(), product: product.clone() };
-            let kind = EventKind::FeedState(state);
-            let event = FeedEvent { instrument, time, source: self.source.clone(), kind };
-            let put = self.outbox.put(Letter::Event(Box::new(event)));
-            if self.ctx.shutdown.run_until(put).await.is_none() {
-                return;
-            }
-        }
+    /// Publishes what happened to a product, unless the process ends first.
+    pub(crate) async fn tell(&self, product: &Product, kind: EventKind) {
+        let instrument = Instrument { venue: Venue::coinbase(), product: product.clone() };
+        let event = FeedEvent { instrument, time: UnixNanos::now(), source: self.source.clone(), kind };
+        let put = self.postbox.put(Letter::Event(Box::new(event)));
+        let _ = self.ctx.shutdown.run_until(put).await;
     }
 }

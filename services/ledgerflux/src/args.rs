@@ -4,6 +4,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod upkeep;
+
+pub(crate) use upkeep::{ListArgs, RejectsArgs, RejectsCommand, ReshardArgs, ResubmitArgs, ShowArgs};
+
 /// A flag that overrides a key of the configuration: key, value, name of the flag.
 pub(crate) type Override = (String, String, String);
 
@@ -68,6 +72,12 @@ pub(crate) enum Command {
         after_help = "Example:\n  ledgerflux retention --keep 24h --database postgres://owner@127.0.0.1/ledgerflux"
     )]
     Retention(RetentionArgs),
+    /// List what was refused, show one, or submit a corrected one again.
+    #[command(after_help = upkeep::REJECTS_EXAMPLES)]
+    Rejects(RejectsArgs),
+    /// Change the number of shards of the streams. Stop the ingestors, normalizers and snapshotters first.
+    #[command(after_help = upkeep::RESHARD_EXAMPLES)]
+    Reshard(ReshardArgs),
     /// Check or print the configuration.
     Config(ConfigArgs),
 }
@@ -238,6 +248,12 @@ pub(crate) struct SimulatorArgs {
     /// Where clients connect; port 0 takes a free one.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:8765")]
     pub(crate) listen: std::net::SocketAddr,
+    /// How many REST requests a second an address may make, with a burst of one and a half times as many, or `off`.
+    #[arg(long, value_name = "N|off", default_value = "10")]
+    pub(crate) rest_rate: String,
+    /// How many of the newest trades of each product REST can be asked for.
+    #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
+    pub(crate) rest_trades: u32,
     /// Write each ticker that was sent to this file, one JSON line each.
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: Option<PathBuf>,
@@ -300,6 +316,12 @@ impl Collected {
         )
     }
 
+    /// For commands whose answer is what counts: only warnings are logged, unless told otherwise.
+    fn quiet(self, args: &CommonArgs) -> Self {
+        let told = args.log.is_some() || std::env::var_os("LEDGERFLUX_TELEMETRY__LOG").is_some();
+        self.add("telemetry.log", "the default of this command", (!told).then(|| "warn".to_owned()).as_ref())
+    }
+
     fn serve(self, args: &ServeArgs) -> Self {
         self.common(&args.common).add("ops.listen", "--ops-listen", args.ops_listen.as_ref())
     }
@@ -333,6 +355,8 @@ impl Command {
             Self::Simulator(_) => "simulator",
             Self::Migrate(_) => "migrate",
             Self::Retention(_) => "retention",
+            Self::Rejects(_) => "rejects",
+            Self::Reshard(_) => "reshard",
             Self::Config(_) => "config",
         }
     }
@@ -349,6 +373,8 @@ impl Command {
             Self::Simulator(args) => &args.serve.common,
             Self::Migrate(args) => &args.common,
             Self::Retention(args) => &args.common,
+            Self::Rejects(args) => args.common(),
+            Self::Reshard(args) => &args.common,
             Self::Config(args) => match &args.command {
                 ConfigCommand::Check(common) | ConfigCommand::Print(common) => common,
             },
@@ -396,6 +422,14 @@ impl Command {
                 "--keep",
                 Some(&args.keep),
             ),
+            Self::Rejects(args) => {
+                flags.common(self.common()).quiet(self.common()).add("bus.nats", "--nats", args.nats())
+            }
+            Self::Reshard(args) => flags
+                .common(&args.common)
+                .quiet(&args.common)
+                .add("bus.nats", "--nats", args.nats.as_ref())
+                .add("bus.shards", "N", Some(&args.shards)),
             Self::Config(_) => flags.common(self.common()),
         }
         .0

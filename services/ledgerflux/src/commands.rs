@@ -5,7 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::Context as _;
 use domain::{Product, UnixNanos};
 use runtime::{Readiness, RoleContext, Shutdown, TaskSet, tasks::OnFailure};
-use simulator::{GenerateConfig, Rate, ReplayConfig, Source, Speed};
+use simulator::{GenerateConfig, Rate, ReplayConfig, RestConfig, RestRate, Source, Speed};
 use store::{Store, StoreError};
 use thiserror::Error;
 
@@ -33,7 +33,9 @@ impl ConnectError {
         match self {
             Self::Migrate(error) => !matches!(error, migrations::MigrateError::Apply(_)),
             // Another process is about to migrate, or somebody is told to by the log.
-            Self::Connect(error) => error.is_retryable() || matches!(error, StoreError::NotMigrated { .. }),
+            // Somebody is about to migrate.
+            Self::Connect(StoreError::NotMigrated { .. } | StoreError::NoRights(_)) => true,
+            Self::Connect(error) => error.is_retryable(),
         }
     }
 }
@@ -64,6 +66,28 @@ pub(crate) async fn retention(settings: &Settings) -> anyhow::Result<()> {
         "horizon {horizon}: {} partitions and {} rows dropped",
         report.partitions_dropped, report.rows_deleted
     );
+    Ok(())
+}
+
+/// `ledgerflux reshard N`
+pub(crate) async fn reshard(settings: &Settings) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        settings.bus.nats.is_some(),
+        "there is nothing to reshard without --nats: the bus of `up` is in memory, and `up --shards N` makes it for N"
+    );
+    let bus = bus::Bus::connect(&settings.bus).await?;
+    let done = bus.reshard().await?;
+    let (after, raw, ticks) = (done.after, done.raw_messages, done.tick_messages);
+    match done.before {
+        Some(before) if before == after && raw + ticks == 0 => println!("there are {after} shards already"),
+        before => {
+            let before = before.map_or_else(|| "an unknown number of".to_owned(), |count| count.to_string());
+            println!(
+                "from {before} to {after} shards; moved {raw} raw messages and {ticks} messages of ticks"
+            );
+            println!("start every role with --shards {after} (bus.shards)");
+        }
+    }
     Ok(())
 }
 
@@ -100,6 +124,10 @@ pub(crate) async fn simulate(settings: &Settings, args: SimulatorArgs) -> anyhow
 }
 
 fn simulator_config(args: SimulatorArgs) -> anyhow::Result<simulator::Config> {
+    let rest = RestConfig {
+        trades_max: usize::try_from(args.rest_trades)?,
+        rate: RestRate::parse_limit(&args.rest_rate)?,
+    };
     let source = match args.replay {
         Some(path) => Source::Replay(ReplayConfig { path, speed: args.speed.parse::<Speed>()? }),
         None => {
@@ -112,5 +140,5 @@ fn simulator_config(args: SimulatorArgs) -> anyhow::Result<simulator::Config> {
             Source::Generate(GenerateConfig { products, rate, seed: args.seed, ..GenerateConfig::default() })
         }
     };
-    Ok(simulator::Config { source, truth: args.truth, ..simulator::Config::default() })
+    Ok(simulator::Config { source, truth: args.truth, rest, ..simulator::Config::default() })
 }

@@ -17,10 +17,17 @@ use runtime::{
     tasks::OnFailure,
 };
 use store::Store;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 use tracing::{info, warn};
 
-use crate::{addresses::Addresses, commands::ConnectError, exchange::Exchange, settings::Settings};
+use crate::{
+    addresses::Addresses,
+    commands::ConnectError,
+    exchange::Exchange,
+    feed::Feed,
+    reload::{self, Origin},
+    settings::Settings,
+};
 
 /// How long one stage may take to drain.
 const STAGE_DRAIN_MAX: Duration = Duration::from_secs(6);
@@ -107,7 +114,12 @@ impl Stages {
 }
 
 /// Runs `roles` until SIGINT or SIGTERM, or until one of them fails for good.
-pub(crate) async fn run(mut settings: Settings, roles: Roles, addresses: Addresses) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    mut settings: Settings,
+    origin: Origin,
+    roles: Roles,
+    addresses: Addresses,
+) -> anyhow::Result<()> {
     let shutdown = Shutdown::from_signals().context("signals cannot be handled")?;
     let process = RoleContext::new(Readiness::new(), shutdown);
     let _data = lock_data(&settings, &roles)?;
@@ -132,8 +144,13 @@ pub(crate) async fn run(mut settings: Settings, roles: Roles, addresses: Address
     });
 
     let mut stages = Stages::new(&process);
-    let composition =
-        Composition { settings: &settings, roles: &roles, process: &process, addresses: &addresses };
+    let composition = Composition {
+        settings: &settings,
+        origin: &origin,
+        roles: &roles,
+        process: &process,
+        addresses: &addresses,
+    };
     let begun =
         composition.start(&mut stages, &mut operations, listeners.gateway, listeners.query, exchange).await;
     if begun.is_ok() {
@@ -175,6 +192,7 @@ async fn bind_all(settings: &mut Settings, roles: &Roles) -> anyhow::Result<List
 /// What is put together, and from what.
 struct Composition<'a> {
     settings: &'a Settings,
+    origin: &'a Origin,
     roles: &'a Roles,
     process: &'a RoleContext,
     addresses: &'a Addresses,
@@ -213,11 +231,22 @@ impl Composition<'_> {
         }
         if let Some(exchange) = exchange {
             self.addresses.note(&exchange.note);
+            // The products are those of the recording then, whatever the configuration says.
+            let feed = &self.settings.feed;
+            let is_whole_recording = matches!(feed.source, Feed::Replay(_)) && !feed.products_named;
             let ingest = &mut stages.ingest;
             let config =
                 exchange.start(&self.settings.feed, self.roles.all, &mut ingest.tasks, &ingest.context);
-            let role = ingestor::run(config, bus.clone(), ingest.context.clone());
+            let (list, products) = watch::channel(config.products.clone());
+            let role = ingestor::run_following(config, products, bus.clone(), ingest.context.clone());
             ingest.tasks.spawn("ingestor", OnFailure::StopProcess, role);
+            if !is_whole_recording {
+                let reload = reload::follow(self.origin.clone(), list, ingest.context.shutdown.clone());
+                ingest.tasks.spawn("products", OnFailure::Log, async {
+                    reload.await;
+                    Ok::<(), Infallible>(())
+                });
+            }
         }
         Ok(())
     }

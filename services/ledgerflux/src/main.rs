@@ -10,6 +10,8 @@ mod commands;
 mod compose;
 mod exchange;
 mod feed;
+mod rejects;
+mod reload;
 mod settings;
 
 use std::{process::ExitCode, time::Duration};
@@ -63,7 +65,8 @@ async fn run(command: Command) -> anyhow::Result<()> {
         _ => Defaults::default(),
     };
     let file = command.common().config.clone();
-    let (settings, sources) = settings::load(file, command.overrides(), defaults)?;
+    let origin = reload::Origin { file, overrides: command.overrides(), defaults };
+    let (settings, sources) = settings::load(origin.file.clone(), origin.overrides.clone(), defaults)?;
     if let Command::Config(args) = &command {
         match args.command {
             ConfigCommand::Check(_) => println!("the configuration is valid"),
@@ -75,12 +78,12 @@ async fn run(command: Command) -> anyhow::Result<()> {
     let instance = runtime::host::instance();
     let telemetry = runtime::telemetry::init(&settings.telemetry, command.name(), &instance)?;
     describe_metrics();
-    let outcome = dispatch(command, settings).await;
+    let outcome = dispatch(command, settings, origin).await;
     telemetry.shutdown(TELEMETRY_FLUSH_MAX).await;
     outcome
 }
 
-async fn dispatch(command: Command, settings: Settings) -> anyhow::Result<()> {
+async fn dispatch(command: Command, settings: Settings, origin: reload::Origin) -> anyhow::Result<()> {
     let shards = settings.bus.shards;
     let (roles, addresses) = match command {
         Command::Up(args) | Command::Demo(args) => {
@@ -128,9 +131,11 @@ async fn dispatch(command: Command, settings: Settings) -> anyhow::Result<()> {
         Command::Simulator(args) => return commands::simulate(&settings, args).await,
         Command::Migrate(args) => return commands::migrate(&settings, args.roles).await,
         Command::Retention(_) => return commands::retention(&settings).await,
+        Command::Rejects(args) => return rejects::run(&settings, args.command).await,
+        Command::Reshard(_) => return commands::reshard(&settings).await,
         Command::Config(_) => return Ok(()),
     };
-    compose::run(settings, roles, addresses).await
+    compose::run(settings, origin, roles, addresses).await
 }
 
 fn describe_metrics() {

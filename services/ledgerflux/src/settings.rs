@@ -159,6 +159,7 @@ fn read_bus(reader: &mut Reader<'_>) -> bus::Config {
             default.duplicate_window,
             Duration::from_millis(100)..=day,
         ),
+        stalled_after: reader.duration("stalled_after", default.stalled_after, second..=second * 3600),
         raw_buffer_max_ticks: usize::try_from(buffer).unwrap_or(default.raw_buffer_max_ticks),
         ..default
     }
@@ -183,14 +184,11 @@ fn read_store(reader: &mut Reader<'_>) -> (Option<String>, store::Config) {
             default.statement_timeout,
             second..=second * 3600,
         ),
-        partition_width: reader.duration(
-            "partition_width",
-            default.partition_width,
-            second * 60..=second * 86_400 * 366,
-        ),
+        partition_width: reader.optional_duration("partition_width", second * 60..=second * 86_400 * 366),
         ..default
     };
-    if store.partition_width.subsec_nanos() > 0 || !store.partition_width.as_secs().is_multiple_of(60) {
+    let is_whole = |width: Duration| width.subsec_nanos() == 0 && width.as_secs().is_multiple_of(60);
+    if store.partition_width.is_some_and(|width| !is_whole(width)) {
         reader.conflict("partition_width", "whole minutes are allowed");
     }
     (url, store)

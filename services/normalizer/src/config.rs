@@ -13,6 +13,10 @@ pub struct Config {
     pub fetch_wait: Duration,
     /// How long a fenced owner waits before it tries again; doubles each time, up to 16 times this.
     pub fenced_wait: Duration,
+    /// After so many failures at one message, for a reason that lies in it, it is filed among the rejects.
+    pub deliveries_max: u32,
+    /// The longest wait between two attempts after a failure; they begin at 100 ms and double.
+    pub retry_delay_max: Duration,
     /// How long the drain at shutdown goes on with what is still waiting.
     pub drain_max: Duration,
 }
@@ -23,6 +27,8 @@ impl Default for Config {
             fetch_messages_max: 256,
             fetch_wait: Duration::from_millis(500),
             fenced_wait: Duration::from_secs(30),
+            deliveries_max: 5,
+            retry_delay_max: Duration::from_secs(10),
             drain_max: Duration::from_secs(5),
         }
     }
@@ -33,6 +39,7 @@ impl Config {
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let default = Self::default();
         let seconds = Duration::from_secs;
+        let deliveries = reader.integer("deliveries_max", u64::from(default.deliveries_max), 1..=1_000);
         let messages = reader.integer("fetch_messages_max", default.fetch_messages_max as u64, 1..=10_000);
         Self {
             fetch_messages_max: usize::try_from(messages).unwrap_or(default.fetch_messages_max),
@@ -42,6 +49,12 @@ impl Config {
                 Duration::from_millis(10)..=seconds(10),
             ),
             fenced_wait: reader.duration("fenced_wait", default.fenced_wait, seconds(1)..=seconds(600)),
+            deliveries_max: u32::try_from(deliveries).unwrap_or(default.deliveries_max),
+            retry_delay_max: reader.duration(
+                "retry_delay_max",
+                default.retry_delay_max,
+                Duration::from_millis(100)..=seconds(600),
+            ),
             drain_max: reader.duration("drain_max", default.drain_max, Duration::ZERO..=seconds(60)),
         }
     }

@@ -1,40 +1,22 @@
-//! The rules of a shard, without I/O: what of a raw batch goes on, what is refused, what was seen before.
+//! The rules of a shard, without I/O: what of a raw batch goes on, what is refused, what was seen before, what is missing.
 
 use std::collections::HashMap;
 
-use domain::{
-    EventKind, FeedEvent, FeedSession, Instrument, Position, ProductTracker, RejectReason, RejectedTick,
-    Snapshot, Tick, TickBatch, UnixNanos, Verdict, validate,
+use bus::Source;
+use domain::{Gap, Instrument, Position, Snapshot, TickBatch, validate};
+
+use crate::{
+    product::Product,
+    round::{RawPlace, Round},
 };
 
-/// What one raw batch became.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Normalised {
-    /// The ticks that go on, in feed order.
-    pub(crate) ticks: Vec<Tick>,
-    /// What was refused.
-    pub(crate) rejects: Vec<RejectedTick>,
-    /// New runs.
-    pub(crate) events: Vec<FeedEvent>,
-    /// How many ticks were seen before.
-    pub(crate) duplicates: u64,
-}
-
 /// What is known of the products of one shard.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct ShardState {
-    /// Which role and instance this is, for rejects and events.
-    source: String,
-    trackers: HashMap<Instrument, ProductTracker>,
-    /// The newest raw message of a product that is known to have gone out.
-    raw_done: HashMap<Instrument, u64>,
+    products: HashMap<Instrument, Product>,
 }
 
 impl ShardState {
-    pub(crate) fn new(source: String) -> Self {
-        Self { source, trackers: HashMap::new(), raw_done: HashMap::new() }
-    }
-
     /// Goes on after the last batch that was published for a product. `raw_is_same` says whether the raw stream is still
     /// the one that the batch was made from: in a new one, its sequence means nothing.
     pub(crate) fn recover_batch(&mut self, batch: &TickBatch, raw_is_same: bool) {
@@ -42,142 +24,82 @@ impl ShardState {
         let Some((position, event_time)) = newest else {
             return;
         };
-        self.recover(&batch.instrument, position, event_time, Some(&batch.session));
-        if let Some(raw_sequence) = batch.raw_sequence.filter(|_| raw_is_same) {
-            self.raw_done.insert(batch.instrument.clone(), raw_sequence);
+        let trade = batch.ticks.iter().rev().find_map(|tick| Some((tick.trade_id()?, tick.event_time)));
+        self.recover(&batch.instrument, position, || {
+            Product::recovered(position, event_time, Some(&batch.session), trade)
+        });
+        if let Some(raw) = batch.raw_sequence.filter(|_| raw_is_same) {
+            self.published(&batch.instrument, raw);
         }
     }
 
     /// Goes on after a snapshot, for products whose ticks have aged out.
     pub(crate) fn recover_snapshot(&mut self, snapshot: &Snapshot) {
         let event_time = snapshot.state.updated_at().unwrap_or(snapshot.snapshot_time);
-        self.recover(&snapshot.instrument, snapshot.position, event_time, None);
+        let trade = snapshot.state.last_trade.as_ref().and_then(|(trade, at)| Some((trade.trade_id?, *at)));
+        self.recover(&snapshot.instrument, snapshot.position, || {
+            Product::recovered(snapshot.position, event_time, None, trade)
+        });
     }
 
-    fn recover(
-        &mut self,
-        instrument: &Instrument,
-        at: Position,
-        time: UnixNanos,
-        session: Option<&FeedSession>,
-    ) {
-        let known = self.trackers.get(instrument).and_then(ProductTracker::position);
-        if known.is_none_or(|known| known < at) {
-            self.trackers.insert(instrument.clone(), ProductTracker::recovered(at, time, session));
+    /// Takes over the newest gap that was announced of a product, after its batch and its snapshot.
+    pub(crate) fn recover_gap(&mut self, gap: &Gap) {
+        let product = self.product(&gap.instrument);
+        product.recover_gap(gap.run, gap.first_trade_id, gap.last_trade_id);
+    }
+
+    fn recover(&mut self, instrument: &Instrument, at: Position, product: impl FnOnce() -> Product) {
+        if self.position(instrument).is_none_or(|known| known < at) {
+            self.products.insert(instrument.clone(), product());
         }
     }
 
-    /// How many products have a position.
+    /// How many products are known.
     pub(crate) fn products(&self) -> usize {
-        self.trackers.len()
+        self.products.len()
     }
 
     /// The newest position of a product.
-    #[cfg(test)]
     pub(crate) fn position(&self, instrument: &Instrument) -> Option<Position> {
-        self.trackers.get(instrument).and_then(ProductTracker::position)
+        self.products.get(instrument).and_then(Product::position)
     }
 
-    /// Notes that a live raw message has gone out whole.
-    pub(crate) fn published(&mut self, instrument: &Instrument, raw_sequence: u64) {
-        let done = self.raw_done.entry(instrument.clone()).or_default();
-        *done = raw_sequence.max(*done);
+    /// Notes that the live raw messages of a product up to this one have gone out whole.
+    pub(crate) fn published(&mut self, instrument: &Instrument, raw: u64) {
+        self.product(instrument).published(raw);
     }
 
     /// Whether this live raw message went out before its owner died: it only needs to be acknowledged.
-    pub(crate) fn is_done(&self, instrument: &Instrument, raw_sequence: u64) -> bool {
-        self.raw_done.get(instrument).is_some_and(|done| raw_sequence <= *done)
+    pub(crate) fn is_done(&self, instrument: &Instrument, raw: u64) -> bool {
+        self.products.get(instrument).is_some_and(|product| product.is_done(raw))
     }
 
-    /// Judges a live batch, message `raw_sequence` of the raw stream.
-    pub(crate) fn live(&mut self, batch: TickBatch, raw_sequence: u64, now: UnixNanos) -> Normalised {
-        let mut result = Normalised { ticks: Vec::with_capacity(batch.ticks.len()), ..Normalised::default() };
-        if !self.trackers.contains_key(&batch.instrument) {
-            self.trackers.insert(batch.instrument.clone(), ProductTracker::default());
-        }
-        let Some(tracker) = self.trackers.get_mut(&batch.instrument) else {
-            return result;
-        };
-        for (index, mut tick) in batch.ticks.into_iter().enumerate() {
-            if let Err(fault) = validate(&mut tick) {
-                let reject =
-                    refuse(&self.source, tick, fault.reason(), fault.to_string(), raw_sequence, index, now);
-                result.rejects.push(reject);
-                continue;
-            }
-            match tracker.observe(&tick, &batch.session) {
-                Verdict::Next(position) => {
-                    tick.run = position.run;
-                    result.ticks.push(tick);
-                }
-                Verdict::NewRun { previous, first } => {
-                    tick.run = first.run;
-                    result.events.push(FeedEvent {
-                        instrument: tick.instrument.clone(),
-                        time: now,
-                        source: self.source.clone(),
-                        kind: EventKind::NewRun { previous, first },
-                    });
-                    result.ticks.push(tick);
-                }
-                Verdict::Duplicate => result.duplicates += 1,
-                Verdict::Late => {
-                    let after = tracker.position().unwrap_or_default();
-                    let sequence = tick.sequence.unwrap_or_default();
-                    let detail =
-                        format!("sequence {sequence} came after position {after} and was not seen before");
-                    let reason = RejectReason::OutOfOrder;
-                    result.rejects.push(refuse(&self.source, tick, reason, detail, raw_sequence, index, now));
-                }
-            }
-        }
-        result
+    /// Judges a live batch, message `raw` of the raw stream.
+    pub(crate) fn live(&mut self, batch: TickBatch, raw: u64, round: &mut Round) {
+        self.product(&batch.instrument).live(batch, raw, round);
     }
 
     /// Judges a backfilled batch: its ticks have no place in the sequence.
-    pub(crate) fn fill(&self, batch: TickBatch, raw_sequence: u64, now: UnixNanos) -> Normalised {
-        let mut result = Normalised { ticks: Vec::with_capacity(batch.ticks.len()), ..Normalised::default() };
-        for (index, mut tick) in batch.ticks.into_iter().enumerate() {
+    pub(crate) fn fill(&self, mut batch: TickBatch, raw: u64, round: &mut Round) {
+        let fetched = std::mem::take(&mut batch.ticks);
+        batch.ticks.reserve_exact(fetched.len());
+        for (index, mut tick) in fetched.into_iter().enumerate() {
             tick.flags.backfilled = true;
             match validate(&mut tick) {
-                Ok(()) => result.ticks.push(tick),
+                Ok(()) => batch.ticks.push(tick),
                 Err(fault) => {
-                    let reject = refuse(
-                        &self.source,
-                        tick,
-                        fault.reason(),
-                        fault.to_string(),
-                        raw_sequence,
-                        index,
-                        now,
-                    );
-                    result.rejects.push(reject);
+                    round.refuse(tick, RawPlace { raw, index }, fault.reason(), fault.to_string());
                 }
             }
         }
-        result
+        batch.raw_sequence = Some(raw);
+        batch.normalised_at = Some(round.now);
+        batch.heartbeat = None;
+        round.pending.add(Source::Fill, batch, raw);
     }
-}
 
-fn refuse(
-    source: &str,
-    tick: Tick,
-    reason: RejectReason,
-    detail: String,
-    raw_sequence: u64,
-    index: usize,
-    now: UnixNanos,
-) -> RejectedTick {
-    RejectedTick {
-        instrument: Some(tick.instrument.clone()),
-        tick: Some(tick),
-        raw: Vec::new(),
-        raw_length: 0,
-        reason,
-        detail,
-        source: source.to_owned(),
-        time: now,
-        identity: format!("{raw_sequence}/{index}"),
+    fn product(&mut self, instrument: &Instrument) -> &mut Product {
+        self.products.entry(instrument.clone()).or_default()
     }
 }
 

@@ -2,10 +2,11 @@
 
 use std::{
     future::Future,
+    sync::Mutex,
     time::{Duration, Instant},
 };
 
-use bus::{Bus, PublishError, Reporter, Work};
+use bus::{Bus, Failures, PublishError, Reporter, Work};
 use domain::{RoleStatus, Shard, TickBatch};
 use metrics::{counter, gauge};
 use runtime::{Backoff, ErrorChain, Latch, RoleContext};
@@ -37,6 +38,20 @@ pub enum Error {
     /// The bus does not do what it is asked.
     #[error("the bus failed")]
     Bus(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The rules cannot deal with a message.
+    #[error("panicked: {0}")]
+    Panicked(String),
+}
+
+impl Error {
+    /// Whether a message is at fault, rather than the broker or another owner.
+    pub(crate) fn is_of_message(&self) -> bool {
+        match self {
+            Self::Panicked(_) => true,
+            Self::Bus(source) => matches!(source.downcast_ref(), Some(PublishError::TooLarge { .. })),
+            Self::Fenced { .. } | Self::TakenOver { .. } => false,
+        }
+    }
 }
 
 pub(crate) fn bus_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -66,6 +81,8 @@ pub(crate) struct Worker {
     pub(crate) context: RoleContext,
     pub(crate) latch: Latch,
     pub(crate) reporter: Reporter,
+    /// What it failed at, whoever owned the shard meanwhile.
+    pub(crate) failures: Mutex<Failures>,
 }
 
 /// Owns `shard` until shutdown is requested: it goes on after every failure, with backoff, and gives way when another
@@ -81,7 +98,8 @@ pub fn run(
     let latch = context.readiness.latch(&format!("normalizer-{shard}"));
     let instance = RoleStatus::worker_instance(&context.instance, shard);
     let reporter = Reporter::new("normalizer", instance.clone());
-    let worker = Worker { config, shard, instance, bus, context, latch, reporter };
+    let failures = Mutex::new(Failures::new(config.deliveries_max));
+    let worker = Worker { config, shard, instance, bus, context, latch, reporter, failures };
     async move {
         worker.reporter.speak();
         let label = shard.to_string();
@@ -100,7 +118,7 @@ pub fn run(
 
 impl Worker {
     async fn work(&self) -> Result<(), Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        let mut backoff = Backoff::new(Duration::from_millis(100), self.config.retry_delay_max);
         let mut fenced_wait = self.config.fenced_wait;
         loop {
             if !self.await_snapshotter().await {
@@ -128,9 +146,9 @@ impl Worker {
                     fenced_wait = (fenced_wait * 2).min(self.config.fenced_wait * FENCED_WAITS_MAX);
                     delay
                 }
-                Error::Bus(_) => backoff.next_delay(),
+                Error::Bus(_) | Error::Panicked(_) => backoff.next_delay(),
             };
-            if !matches!(error, Error::Bus(_)) {
+            if matches!(error, Error::TakenOver { .. } | Error::Fenced { .. }) {
                 counter!(names::OWNERSHIP_CHANGES, "shard" => self.shard.to_string()).increment(1);
             }
             self.latch.set_waiting(ErrorChain(&error).to_string());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::{CandleState, MINUTE, TimeRange, UnixNanos};
 use proto::v1;
-use store::CandleQuery;
+use store::{CandleQuery, Order};
 use tonic::Status;
 
 use crate::{
@@ -36,12 +36,9 @@ pub(crate) async fn page(
     let after = page::decode::<i64>(fingerprint, &token)?.map(UnixNanos::new);
     market.check_known(&instrument).await?;
     let limit = usize::try_from(u64::from(limit).min(candles_max(width))).unwrap_or(1);
-    let query = CandleQuery { instrument, interval, range, limit, after };
-    let read = match newest_first {
-        true => market.store.newest_candles(&query).await,
-        false => market.store.candles(&query).await,
-    };
-    let mut candles = read.map_err(|error| store_failed(&error))?;
+    let order = if newest_first { Order::Descending } else { Order::Ascending };
+    let query = CandleQuery { instrument, interval, range, order, limit, after };
+    let mut candles = market.store.candles(&query).await.map_err(|error| store_failed(&error))?;
     for candle in &mut candles {
         if candle.bar.start.saturating_add(width) > now {
             candle.state = Some(CandleState::Open);

@@ -150,9 +150,9 @@ impl Clients {
         into.extend(wanted.map(|entry| Arc::clone(&entry.client)));
     }
 
-    /// How many products there are to subscribe to.
-    pub(crate) fn product_count(&self) -> usize {
-        self.offer.products.len()
+    /// The products that there are to subscribe to.
+    pub(crate) fn products(&self) -> impl ExactSizeIterator<Item = &String> {
+        self.offer.products.iter()
     }
 
     /// Follows how many clients are subscribed.

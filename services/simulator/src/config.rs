@@ -1,5 +1,6 @@
 //! What the simulator is told.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -16,6 +17,8 @@ pub struct Config {
     pub truth: Option<PathBuf>,
     /// Serve `wss://` instead of `ws://`.
     pub tls: Option<TlsFiles>,
+    /// What REST serves, on the same port.
+    pub rest: RestConfig,
     /// How long a connection may take to subscribe; the exchange gives 5 s.
     pub subscribe_timeout: Duration,
     /// How long a replay waits for a client that does not read, before it is disconnected.
@@ -34,6 +37,7 @@ impl Default for Config {
             source: Source::Generate(GenerateConfig::default()),
             truth: None,
             tls: None,
+            rest: RestConfig::default(),
             subscribe_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
             queue_messages_max: 1_024,
@@ -86,6 +90,38 @@ impl Default for GenerateConfig {
             first_sequence: None,
             first_trade_id: None,
         }
+    }
+}
+
+/// What REST serves.
+#[derive(Clone, Copy, Debug)]
+pub struct RestConfig {
+    /// How many of the newest trades of each product can be asked for; one takes some 70 bytes of memory.
+    pub trades_max: usize,
+    /// How many requests an address may make; `None` is any number.
+    pub rate: Option<RestRate>,
+}
+
+impl Default for RestConfig {
+    fn default() -> Self {
+        Self { trades_max: 100_000, rate: Some(RestRate::default()) }
+    }
+}
+
+/// How many requests an address may make; beyond that the answer is 429.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestRate {
+    /// Requests a second, evenly.
+    pub per_second: NonZeroU32,
+    /// Requests at once after a pause.
+    pub burst: NonZeroU32,
+}
+
+impl Default for RestRate {
+    /// The limit of the exchange: 10 a second, 15 at once.
+    fn default() -> Self {
+        let number = |number| NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN);
+        Self { per_second: number(10), burst: number(15) }
     }
 }
 
@@ -151,6 +187,26 @@ impl FromStr for Speed {
     }
 }
 
+/// The text is no limit on requests.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error("{0:?} is no limit on requests: 1 to 100000 a second, or off")]
+pub struct InvalidRestRate(String);
+
+impl RestRate {
+    /// Reads `N` requests a second, with a burst of one and a half times as many; `off` is no limit.
+    ///
+    /// # Errors
+    /// When the text is neither.
+    pub fn parse_limit(text: &str) -> Result<Option<Self>, InvalidRestRate> {
+        if text == "off" {
+            return Ok(None);
+        }
+        let number = text.parse::<u32>().ok().filter(|rate| *rate <= 100_000).and_then(NonZeroU32::new);
+        let per_second = number.ok_or_else(|| InvalidRestRate(text.chars().take(64).collect()))?;
+        Ok(Some(Self { per_second, burst: per_second.saturating_add(per_second.get() / 2) }))
+    }
+}
+
 impl FromStr for Rate {
     type Err = InvalidRate;
 
@@ -179,6 +235,11 @@ mod tests {
         assert_eq!("500".parse(), Ok(Rate::PerSecond(500)));
         for bad in ["", "0", "1.5", "1000001"] {
             assert_eq!(bad.parse::<Rate>(), Err(InvalidRate(bad.into())));
+        }
+        assert_eq!(RestRate::parse_limit("10"), Ok(Some(RestRate::default())));
+        assert_eq!(RestRate::parse_limit("off"), Ok(None));
+        for bad in ["", "0", "-1", "1.5", "100001", "none"] {
+            assert_eq!(RestRate::parse_limit(bad), Err(InvalidRestRate(bad.into())));
         }
     }
 }

@@ -1,192 +1,116 @@
-//! One connection: the handshake, the client's requests, and what is sent to it.
+//! One connection: TLS, HTTP, and what becomes of it: answers of REST, or a WebSocket.
 
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures::{SinkExt as _, StreamExt as _};
+use http::{Request, StatusCode, header};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use metrics::counter;
 use runtime::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
-use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::Utf8Bytes};
-use tokio_tungstenite::{WebSocketStream, accept_async_with_config};
-use tracing::{debug, info};
-use venues::coinbase::Request;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use tracing::debug;
 
-use crate::clients::{Client, Clients, Queued};
+use crate::conversation;
+use crate::exchange::Exchange;
 use crate::metrics::DISCONNECTS;
+use crate::rest::{Answer, complaint};
 
-/// How long a client may take for the TLS handshake, and again for that of WebSocket.
+/// How long a client may take for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a goodbye may take.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How long a connection may be idle before, and between, its requests.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest head of an HTTP request.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
 /// A request that subscribes to every product of the exchange has some 10 KB.
 const REQUEST_BYTES_MAX: usize = 64 * 1024;
-/// How many messages go into the write buffer before it is flushed.
-const WRITTEN_AT_ONCE_MAX: usize = 64;
 
-/// Serves one client until it leaves, does not read, or the simulator stops.
+/// Serves one connection until the client leaves, does not read, or the simulator stops.
 pub(crate) async fn serve(
     stream: TcpStream,
+    address: IpAddr,
     tls: Option<TlsAcceptor>,
-    clients: Arc<Clients>,
-    subscribe_timeout: Duration,
-    shutdown: Shutdown,
+    exchange: Arc<Exchange>,
+    closing: Shutdown,
 ) {
     runtime::listen::set_nodelay(&stream);
-    let handshake = async {
-        match tls {
-            Some(tls) => {
-                let stream = timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await.ok()?.ok()?;
-                converse(stream, &clients, subscribe_timeout, &shutdown).await
-            }
-            None => converse(stream, &clients, subscribe_timeout, &shutdown).await,
-        }
+    let outcome = match tls {
+        Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
+            Ok(Ok(stream)) => speak(stream, address, &exchange, &closing).await,
+            Ok(Err(_)) | Err(_) => None,
+        },
+        None => speak(stream, address, &exchange, &closing).await,
     };
-    if handshake.await.is_none() {
+    if outcome.is_none() {
         counter!(DISCONNECTS, "reason" => "handshake").increment(1);
-        debug!("a connection did not become a WebSocket");
+        debug!("a connection did not get as far as a request");
     }
 }
 
-/// `None` when the handshake failed.
-async fn converse<S>(
-    stream: S,
-    clients: &Clients,
-    subscribe_timeout: Duration,
-    shutdown: &Shutdown,
-) -> Option<()>
+/// Answers HTTP requests, and goes on as a WebSocket once a request asks for one. `None` when this is not HTTP.
+async fn speak<S>(stream: S, address: IpAddr, exchange: &Arc<Exchange>, closing: &Shutdown) -> Option<()>
 where
-    S: AsyncRead + AsyncWrite + Unpin,
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
+    let upgrade: Arc<Mutex<Option<OnUpgrade>>> = Arc::default();
+    let service = service_fn(|mut request: Request<Incoming>| {
+        let (exchange, upgrade) = (Arc::clone(exchange), Arc::clone(&upgrade));
+        async move {
+            if !request.headers().contains_key(header::UPGRADE) {
+                return Ok::<_, Infallible>(exchange.rest.answer(request.method(), request.uri(), address));
+            }
+            let answer = handshake(&request);
+            if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
+                *upgrade.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(hyper::upgrade::on(&mut request));
+            }
+            Ok(answer)
+        }
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(HEAD_BYTES_MAX)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut served = pin!(served);
+    let ended = tokio::select! {
+        ended = served.as_mut() => ended,
+        () = closing.requested() => {
+            served.as_mut().graceful_shutdown();
+            served.await
+        }
+    };
+    ended.ok()?;
+    let Some(upgrade) = upgrade.lock().unwrap_or_else(PoisonError::into_inner).take() else {
+        return Some(());
+    };
+    let parts = upgrade.await.ok()?.downcast::<TokioIo<S>>().ok()?;
     let config = WebSocketConfig::default()
         .read_buffer_size(8 * 1024)
         .max_message_size(Some(REQUEST_BYTES_MAX))
         .max_frame_size(Some(REQUEST_BYTES_MAX));
-    let socket =
-        timeout(HANDSHAKE_TIMEOUT, accept_async_with_config(stream, Some(config))).await.ok()?.ok()?;
-    let (client, queued) = clients.join();
-    info!("a client connected");
-    let mut conversation = Conversation { socket, client: &client, clients, queued };
-    let farewell = conversation.run(subscribe_timeout, shutdown).await;
-    clients.leave(&client);
-    info!(why = farewell.as_str(), "a client is gone");
-    conversation.close(farewell).await;
+    let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
+    let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
+    conversation::hold(socket, &exchange.clients, exchange.subscribe_timeout, closing).await;
     Some(())
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Farewell {
-    ClientLeft,
-    NotSubscribed,
-    TooSlow,
-    Shutdown,
-}
-
-impl Farewell {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::ClientLeft => "it left",
-            Self::NotSubscribed => "it did not subscribe in time",
-            Self::TooSlow => "it did not read",
-            Self::Shutdown => "the simulator stops",
-        }
-    }
-}
-
-struct Conversation<'a, S> {
-    socket: WebSocketStream<S>,
-    client: &'a Client,
-    clients: &'a Clients,
-    queued: mpsc::Receiver<Queued>,
-}
-
-impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
-    async fn run(&mut self, subscribe_timeout: Duration, shutdown: &Shutdown) -> Farewell {
-        let deadline = Instant::now() + subscribe_timeout;
-        let mut subscribed = false;
-        loop {
-            tokio::select! {
-                () = self.client.too_slow.cancelled() => return Farewell::TooSlow,
-                () = shutdown.requested() => return Farewell::Shutdown,
-                () = sleep_until(deadline), if !subscribed => {
-                    counter!(DISCONNECTS, "reason" => "not_subscribed").increment(1);
-                    return Farewell::NotSubscribed;
-                }
-                Some(first) = self.queued.recv() => {
-                    // A socket that takes nothing must not keep the client from being disconnected.
-                    let client = self.client;
-                    tokio::select! {
-                        () = client.too_slow.cancelled() => return Farewell::TooSlow,
-                        () = long_after(shutdown) => return Farewell::Shutdown,
-                        written = self.write(first) => if !written { return Farewell::ClientLeft },
-                    }
-                }
-                received = self.socket.next() => {
-                    let Some(Ok(message)) = received else { return Farewell::ClientLeft };
-                    self.hear(&message);
-                    subscribed = subscribed || self.clients.is_subscribed(self.client);
-                }
-            }
-        }
-    }
-
-    /// Writes what waits; says whether the connection still stands.
-    async fn write(&mut self, first: Queued) -> bool {
-        let mut next = Some(first);
-        let mut written: usize = 0;
-        while let Some((message, _room)) = next {
-            if self.socket.feed(message).await.is_err() {
-                return false;
-            }
-            written = written.saturating_add(1);
-            next = if written < WRITTEN_AT_ONCE_MAX { self.queued.try_recv().ok() } else { None };
-        }
-        self.socket.flush().await.is_ok()
-    }
-
-    async fn write_queued(&mut self) {
-        while let Ok(next) = self.queued.try_recv() {
-            if !self.write(next).await {
-                return;
-            }
-        }
-    }
-
-    fn hear(&self, message: &Message) {
-        match message {
-            Message::Text(text) => self.clients.request(self.client, &Request::parse(text)),
-            // The exchange understands text only; empty text is the nearest to what a binary message means to it.
-            Message::Binary(_) => self.clients.request(self.client, &Request::parse("")),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
-        }
-    }
-
-    async fn close(&mut self, farewell: Farewell) {
-        let code = match farewell {
-            // Its socket takes nothing more: a goodbye would only wait.
-            Farewell::TooSlow | Farewell::ClientLeft => return,
-            Farewell::NotSubscribed => CloseCode::Policy,
-            Farewell::Shutdown => CloseCode::Away,
-        };
-        if matches!(farewell, Farewell::Shutdown) {
-            // What was queued counts as sent in the ground truth.
-            let _ = timeout(CLOSE_TIMEOUT, self.write_queued()).await;
-        }
-        let frame = CloseFrame { code, reason: Utf8Bytes::from_static(farewell.as_str()) };
-        // Whether or not the goodbye arrives, the connection ends here.
-        let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
-    }
-}
-
-/// Ends some time after the shutdown was requested: until then a write in progress may go on.
-async fn long_after(shutdown: &Shutdown) {
-    shutdown.requested().await;
-    sleep(CLOSE_TIMEOUT).await;
+/// The answer to a request for a WebSocket, on any path.
+fn handshake(request: &Request<Incoming>) -> Answer {
+    create_response_with_body(request, Full::default)
+        .unwrap_or_else(|error| complaint(StatusCode::BAD_REQUEST, &error.to_string()))
 }

@@ -15,12 +15,14 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Interval, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::clients::{Audience, Client, Clients};
+use crate::clients::{Audience, Client};
 use crate::config::{GenerateConfig, Rate};
+use crate::exchange::Exchange;
 use crate::metrics::TICKERS;
 use crate::pulse::{LastKnown, full_seconds};
 use crate::truth::Truth;
 use market::Market;
+pub(crate) use market::decimals;
 use random::Random;
 
 /// How many tickers go out between two looks at the clock and at new subscriptions.
@@ -32,7 +34,7 @@ pub(crate) struct Generator {
     market: Market,
     arrivals: Random,
     rate: Rate,
-    clients: Arc<Clients>,
+    exchange: Arc<Exchange>,
     audience: watch::Receiver<Audience>,
     truth: Truth,
     /// At a rate, a slow client is disconnected at once, as on the exchange; at `max` the market waits for it.
@@ -51,13 +53,14 @@ struct LastTicker {
 impl Generator {
     pub(crate) fn new(
         config: &GenerateConfig,
-        clients: Arc<Clients>,
+        exchange: Arc<Exchange>,
         truth: Truth,
         stall_timeout: Duration,
     ) -> Self {
         let mut market = Market::new(config, UnixNanos::now());
         let opening = market.opening_trades(UnixNanos::now());
         let last_tickers = opening.into_iter().map(|ticker| {
+            exchange.rest.tape.record(ticker.product.as_str(), ticker.trade);
             (ticker.product.to_string(), LastTicker { frame: Message::text(ticker.frame), recorded: false })
         });
         Self {
@@ -65,8 +68,8 @@ impl Generator {
             arrivals: Random::new(config.seed.wrapping_add(0xA881)),
             market,
             rate: config.rate,
-            audience: clients.audience(),
-            clients,
+            audience: exchange.clients.audience(),
+            exchange,
             truth,
             patience: if config.rate == Rate::Max { stall_timeout } else { Duration::ZERO },
             recipients: Vec::new(),
@@ -132,10 +135,11 @@ impl Generator {
         let Some(ticker) = self.market.trade(UnixNanos::now()) else {
             return;
         };
-        let product = ticker.product.clone();
+        let product = ticker.product;
+        self.exchange.rest.tape.record(product.as_str(), ticker.trade);
         let text = ticker.frame;
         let frame = Message::text(text.clone());
-        self.clients.recipients(Some("ticker"), Some(product.as_str()), &mut self.recipients);
+        self.exchange.clients.recipients(Some("ticker"), Some(product.as_str()), &mut self.recipients);
         let mut queued = false;
         for client in &self.recipients {
             queued |= client.deliver(frame.clone(), self.patience).await;
@@ -151,7 +155,7 @@ impl Generator {
 
     /// Each new subscriber to `ticker` gets the last trade of the product at once, as on the exchange.
     async fn greet(&mut self) {
-        for (client, channel, product) in self.clients.take_fresh() {
+        for (client, channel, product) in self.exchange.clients.take_fresh() {
             let Some(last) = self.last_tickers.get_mut(&product).filter(|_| channel == "ticker") else {
                 continue;
             };
@@ -165,10 +169,10 @@ impl Generator {
     }
 
     async fn beat(&mut self) {
-        let mut known = LastKnown::of(self.last_tickers.keys().cloned());
+        let mut known = LastKnown::of(self.last_tickers.keys());
         for (product, sequence, trade_id) in self.market.heartbeats() {
             known.advance(&product, Some(sequence), Some(trade_id));
         }
-        known.beat(&self.clients, self.patience, &mut self.recipients).await;
+        known.beat(&self.exchange.clients, self.patience, &mut self.recipients).await;
     }
 }

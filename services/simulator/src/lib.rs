@@ -1,4 +1,4 @@
-//! An exchange that speaks the Coinbase feed protocol: it replays a recording or generates a market, to several clients
+//! An exchange that speaks the Coinbase feed protocol and serves its REST API on the same port: it replays a recording or generates a market, to several clients
 //! at once, and keeps the ground truth of what it sent. It is no matching engine: nothing can be traded here.
 //!
 //! Entry: [`run`] with a [`Config`]; [`recorded_products`] tells what a recording can be asked for.
@@ -20,19 +20,25 @@
 mod clients;
 mod config;
 mod connection;
+mod conversation;
 mod error;
+mod exchange;
 mod generate;
+mod listing;
 pub mod metrics;
 mod pulse;
 mod recording;
 mod replay;
+mod rest;
 mod server;
 mod subscribing;
+mod tape;
 mod truth;
 mod wire;
 
 pub use config::{
-    Config, GenerateConfig, InvalidRate, InvalidSpeed, Rate, ReplayConfig, Source, Speed, TlsFiles,
+    Config, GenerateConfig, InvalidRate, InvalidRestRate, InvalidSpeed, Rate, ReplayConfig, RestConfig,
+    RestRate, Source, Speed, TlsFiles,
 };
 pub use error::Error;
 pub use recording::RecordingError;

@@ -15,8 +15,11 @@ pub const REQUESTS: &str = "ledgerflux_simulator_requests_total";
 /// Clients that were disconnected; label `reason`: `slow`, `not_subscribed`, `too_many`, `handshake`.
 pub const DISCONNECTS: &str = "ledgerflux_simulator_disconnects_total";
 
+/// Requests to REST; label `outcome`: `ok`, `not_found`, `too_many`, `refused`, `failed`.
+pub const REST_REQUESTS: &str = "ledgerflux_simulator_rest_requests_total";
+
 /// Every metric of this crate, for the test that compares dashboards and alerts with what exists.
-pub const ALL: [&str; 6] = [CLIENTS, MESSAGES, BYTES, TICKERS, REQUESTS, DISCONNECTS];
+pub const ALL: [&str; 7] = [CLIENTS, MESSAGES, BYTES, TICKERS, REQUESTS, DISCONNECTS, REST_REQUESTS];
 
 /// Registers unit and help of each metric.
 pub fn describe() {
@@ -25,5 +28,6 @@ pub fn describe() {
     describe_counter!(BYTES, Unit::Bytes, "Bytes of the messages handed to clients");
     describe_counter!(TICKERS, Unit::Count, "Tickers sent to at least one client");
     describe_counter!(REQUESTS, Unit::Count, "Requests of clients, by outcome");
+    describe_counter!(REST_REQUESTS, Unit::Count, "Requests to REST, by outcome");
     describe_counter!(DISCONNECTS, Unit::Count, "Clients that the simulator disconnected, by reason");
 }

@@ -27,8 +27,8 @@ pub(crate) fn full_seconds() -> Interval {
 pub(crate) struct LastKnown(BTreeMap<String, (u64, u64)>);
 
 impl LastKnown {
-    pub(crate) fn of(products: impl IntoIterator<Item = String>) -> Self {
-        Self(products.into_iter().map(|product| (product, (0, 0))).collect())
+    pub(crate) fn of<'a>(products: impl IntoIterator<Item = &'a String>) -> Self {
+        Self(products.into_iter().map(|product| (product.clone(), (0, 0))).collect())
     }
 
     pub(crate) fn advance(&mut self, product: &str, sequence: Option<u64>, trade_id: Option<u64>) {

@@ -1,15 +1,19 @@
 //! A recording: one message per line, packed with gzip or not, of any length.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
-use domain::{Product, UnixNanos};
+use domain::{Decimal, Product, UnixNanos, parse_number};
 use flate2::read::MultiGzDecoder;
 use thiserror::Error;
 use tokio_tungstenite::tungstenite::{Bytes, Message};
-use venues::coinbase::{FRAME_BYTES_MAX, Outline, outline};
+use venues::coinbase::rest::{RestTrade, parse_trades};
+use venues::coinbase::{FRAME_BYTES_MAX, Field, Message as Parsed, Outline, TickerMessage, outline, parse};
+
+use crate::listing::Decimals;
+use crate::tape;
 
 /// Why a recording cannot be used.
 #[derive(Debug, Error)]
@@ -49,6 +53,9 @@ pub(crate) struct Line {
     pub(crate) time: Option<UnixNanos>,
     pub(crate) sequence: Option<u64>,
     pub(crate) trade_id: Option<u64>,
+    pub(crate) decimals: Decimals,
+    /// The trade that it tells of, if it does.
+    pub(crate) trade: Option<RestTrade>,
     pub(crate) is_ticker: bool,
     /// An answer to the recorder's subscription, which is not ours to repeat.
     pub(crate) is_subscriptions: bool,
@@ -62,8 +69,38 @@ impl Line {
         let time = outline.time.text().and_then(|time| UnixNanos::parse_rfc3339(time).ok());
         let (product, sequence) = (product(&outline), outline.sequence.integer());
         let trade_id = outline.trade_id.integer().or(outline.last_trade_id.integer());
-        Self { product, time, sequence, trade_id, is_ticker, is_subscriptions, message: verbatim(bytes) }
+        let (trade, decimals) = match kind {
+            Some("ticker") => ticker(&bytes),
+            Some("match" | "last_match") => matched(&bytes),
+            _ => (None, Decimals::default()),
+        };
+        let message = verbatim(bytes);
+        Self { product, time, sequence, trade_id, trade, decimals, is_ticker, is_subscriptions, message }
     }
+}
+
+fn ticker(bytes: &[u8]) -> (Option<RestTrade>, Decimals) {
+    let Ok(Parsed::Ticker(ticker)) = parse(bytes) else {
+        return (None, Decimals::default());
+    };
+    let TickerMessage { price, best_bid, best_ask, last_size, best_bid_size, best_ask_size, .. } = &ticker;
+    let widest = |fields: [&Field<'_>; 3]| {
+        let numbers = fields.into_iter().filter_map(|field| parse_number(field.text()?).ok());
+        numbers.map(|number| number.scale()).max().unwrap_or(0)
+    };
+    let decimals = Decimals {
+        price: widest([price, best_bid, best_ask]),
+        size: widest([last_size, best_bid_size, best_ask_size]),
+    };
+    (tape::of_ticker(&ticker), decimals)
+}
+
+/// A match has the members of a trade in REST, the maker's side included.
+fn matched(bytes: &[u8]) -> (Option<RestTrade>, Decimals) {
+    let trade = parse_trades(&[b"[", bytes, b"]"].concat()).ok().and_then(|mut trades| trades.pop());
+    let scale = |number: fn(&RestTrade) -> Decimal| trade.as_ref().map_or(0, |trade| number(trade).scale());
+    let decimals = Decimals { price: scale(|trade| trade.price), size: scale(|trade| trade.size) };
+    (trade, decimals)
 }
 
 /// Lines that are no text go out as they are, too: a feed that sends rubbish is worth replaying.
@@ -141,11 +178,15 @@ fn open(path: &Path) -> io::Result<Box<dyn BufRead + Send>> {
     })
 }
 
-/// Reads the whole recording once: the products that its messages name, in alphabetical order.
-pub(crate) fn products(path: &Path) -> Result<BTreeSet<String>, RecordingError> {
-    let mut found = BTreeSet::new();
+/// Reads the whole recording once: the products that its messages name, in alphabetical order, with their decimals.
+pub(crate) fn products(path: &Path) -> Result<BTreeMap<String, Decimals>, RecordingError> {
+    let mut found: BTreeMap<String, Decimals> = BTreeMap::new();
     for line in Lines::open(path)? {
-        found.extend(line?.product);
+        let line = line?;
+        if let Some(product) = line.product {
+            let known = found.entry(product).or_default();
+            *known = known.widened(line.decimals);
+        }
     }
     if found.is_empty() { Err(RecordingError::NoProducts { path: path.to_owned() }) } else { Ok(found) }
 }

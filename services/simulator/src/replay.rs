@@ -13,7 +13,8 @@ use tokio::time::{Instant, Interval, sleep_until};
 use tracing::{error, info};
 
 use crate::Speed;
-use crate::clients::{Audience, Client, Clients};
+use crate::clients::{Audience, Client};
+use crate::exchange::Exchange;
 use crate::metrics::TICKERS;
 use crate::pulse::{EVERY, LastKnown, full_seconds};
 use crate::recording::{Line, Lines, RecordingError};
@@ -27,7 +28,7 @@ const STEP_BACK_MAX: Duration = Duration::from_secs(10);
 const READ_AHEAD_MAX: usize = 16;
 
 pub(crate) struct Replay {
-    clients: Arc<Clients>,
+    exchange: Arc<Exchange>,
     audience: watch::Receiver<Audience>,
     truth: Truth,
     patience: Duration,
@@ -38,18 +39,13 @@ pub(crate) struct Replay {
 }
 
 impl Replay {
-    pub(crate) fn new(
-        clients: Arc<Clients>,
-        products: impl IntoIterator<Item = String>,
-        truth: Truth,
-        patience: Duration,
-    ) -> Self {
+    pub(crate) fn new(exchange: Arc<Exchange>, truth: Truth, patience: Duration) -> Self {
         Self {
-            audience: clients.audience(),
-            clients,
+            audience: exchange.clients.audience(),
+            last_known: LastKnown::of(exchange.clients.products()),
+            exchange,
             truth,
             patience,
-            last_known: LastKnown::of(products),
             seconds: full_seconds(),
             last_sent: Instant::now(),
             recipients: Vec::new(),
@@ -96,7 +92,7 @@ impl Replay {
                 due = due.map(|_| now);
             }
             // What is new is noticed here; a recording has no other greeting than the answer.
-            drop(self.clients.take_fresh());
+            drop(self.exchange.clients.take_fresh());
             if let Some(due) = due {
                 self.idle_until(Some(due)).await;
             }
@@ -113,9 +109,9 @@ impl Replay {
             tokio::select! {
                 () = sleep_until(end.unwrap_or(far)) => {}
                 _ = self.seconds.tick() => {
-                    drop(self.clients.take_fresh());
+                    drop(self.exchange.clients.take_fresh());
                     if self.last_sent.elapsed() >= EVERY {
-                        self.last_known.beat(&self.clients, self.patience, &mut self.recipients).await;
+                        self.last_known.beat(&self.exchange.clients, self.patience, &mut self.recipients).await;
                     }
                 }
             }
@@ -125,8 +121,11 @@ impl Replay {
     async fn deliver(&mut self, line: Line) {
         if let Some(product) = &line.product {
             self.last_known.advance(product, line.sequence, line.trade_id);
+            if let Some(trade) = line.trade {
+                self.exchange.rest.tape.record(product, trade);
+            }
         }
-        self.clients.recipients(None, line.product.as_deref(), &mut self.recipients);
+        self.exchange.clients.recipients(None, line.product.as_deref(), &mut self.recipients);
         let mut queued = false;
         for client in &self.recipients {
             queued |= client.deliver(line.message.clone(), self.patience).await;

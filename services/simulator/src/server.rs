@@ -1,6 +1,6 @@
 //! The listener, and what runs behind it.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,12 +14,12 @@ use tokio_rustls::TlsAcceptor;
 use tracing::{info, warn};
 use venues::coinbase::CHANNELS;
 
-use crate::clients::Clients;
 use crate::config::{Config, Source};
-use crate::generate::Generator;
+use crate::exchange::Exchange;
+use crate::generate::{self, Generator};
+use crate::listing::{Decimals, Listing};
 use crate::metrics::DISCONNECTS;
 use crate::replay::Replay;
-use crate::subscribing::Offer;
 use crate::truth::Truth;
 use crate::{Error, RecordingError, connection, recording};
 
@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// When the file cannot be read or names no product.
 pub async fn recorded_products(path: &Path) -> Result<Vec<Product>, Error> {
     let names = read_products(path).await?;
-    Ok(names.iter().filter_map(|name| Product::new(name).ok()).collect())
+    Ok(names.keys().filter_map(|name| Product::new(name).ok()).collect())
 }
 
 /// Serves until the shutdown is requested, then says goodbye to the clients and completes the ground truth.
@@ -44,20 +44,19 @@ pub async fn recorded_products(path: &Path) -> Result<Vec<Product>, Error> {
 pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Result<(), Error> {
     let latch = ctx.latch("simulator");
     latch.set_waiting("the market is being prepared");
-    let offer = offer(&config.source).await?;
+    let (channels, listings) = offer(&config.source).await?;
     let truth = Truth::open(config.truth.as_deref())?;
     let tls = acceptor(&config)?;
-    let clients = Arc::new(Clients::new(offer.clone(), config.queue_messages_max, config.queue_bytes_max));
+    let exchange = Arc::new(Exchange::new(&config, channels, listings));
     let mut parts = JoinSet::new();
     // Connections end after the market has stopped, so that everything that it sent can be written.
     let closing = Shutdown::new();
-    let accepting =
-        accept(listener, tls, Arc::clone(&clients), config.clone(), ctx.shutdown.clone(), closing.clone());
-    parts.spawn(accepting);
+    let (here, clients_max) = (Arc::clone(&exchange), config.clients_max);
+    parts.spawn(accept(listener, tls, here, clients_max, ctx.shutdown.clone(), closing.clone()));
     let shutdown = ctx.shutdown.clone();
     match config.source {
         Source::Replay(replay) => {
-            let feed = Replay::new(Arc::clone(&clients), offer.products, truth, config.stall_timeout);
+            let feed = Replay::new(Arc::clone(&exchange), truth, config.stall_timeout);
             parts.spawn(async move {
                 feed.run(replay.path, replay.speed, &shutdown).await;
                 shutdown.requested().await;
@@ -65,7 +64,7 @@ pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Res
             });
         }
         Source::Generate(generate) => {
-            let feed = Generator::new(&generate, Arc::clone(&clients), truth, config.stall_timeout);
+            let feed = Generator::new(&generate, Arc::clone(&exchange), truth, config.stall_timeout);
             parts.spawn(async move {
                 feed.run(&shutdown).await;
                 shutdown.requested().await;
@@ -75,7 +74,7 @@ pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Res
     }
     latch.set_ready();
     info!(
-        products = clients.product_count(),
+        products = exchange.clients.products().len(),
         "the simulated exchange is open; its data is not a live market"
     );
     while let Some(ended) = parts.join_next().await {
@@ -84,19 +83,22 @@ pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Res
     Ok(())
 }
 
-async fn offer(source: &Source) -> Result<Offer, Error> {
+/// The channels and the products that there are, in alphabetical order.
+async fn offer(source: &Source) -> Result<(Vec<&'static str>, Vec<Listing>), Error> {
     let (channels, products) = match source {
         Source::Replay(replay) => (CHANNELS.to_vec(), read_products(&replay.path).await?),
-        Source::Generate(generate) => {
-            let products: BTreeSet<_> =
-                generate.products.iter().map(|name| name.as_str().to_owned()).collect();
-            (vec!["ticker", "heartbeat"], products)
+        Source::Generate(config) => {
+            let named = |product: &Product| (product.to_string(), generate::decimals(product.as_str()));
+            (vec!["ticker", "heartbeat"], config.products.iter().map(named).collect())
         }
     };
-    if products.is_empty() { Err(Error::NoProducts) } else { Ok(Offer { channels, products }) }
+    if products.is_empty() {
+        return Err(Error::NoProducts);
+    }
+    Ok((channels, products.iter().map(|(name, decimals)| Listing::new(name, *decimals)).collect()))
 }
 
-async fn read_products(path: &Path) -> Result<BTreeSet<String>, Error> {
+async fn read_products(path: &Path) -> Result<BTreeMap<String, Decimals>, Error> {
     let path = path.to_owned();
     let read: Result<_, RecordingError> =
         spawn_blocking(move || recording::products(&path)).await.map_err(Error::Panicked)?;
@@ -112,28 +114,28 @@ fn acceptor(config: &Config) -> Result<Option<TlsAcceptor>, Error> {
 async fn accept(
     listener: TcpListener,
     tls: Option<TlsAcceptor>,
-    clients: Arc<Clients>,
-    config: Config,
+    exchange: Arc<Exchange>,
+    clients_max: usize,
     shutdown: Shutdown,
     closing: Shutdown,
 ) {
     let mut connections = JoinSet::new();
     while let Some(accepted) = shutdown.run_until(listener.accept()).await {
         while connections.try_join_next().is_some() {}
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
+        let (stream, address) = match accepted {
+            Ok((stream, peer)) => (stream, peer.ip()),
             Err(error) => {
                 warn!(%error, "a connection was not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
                 continue;
             }
         };
-        if connections.len() >= config.clients_max {
+        if connections.len() >= clients_max {
             counter!(DISCONNECTS, "reason" => "too_many").increment(1);
             continue;
         }
-        let (tls, clients) = (tls.clone(), Arc::clone(&clients));
-        connections.spawn(connection::serve(stream, tls, clients, config.subscribe_timeout, closing.clone()));
+        let (tls, exchange) = (tls.clone(), Arc::clone(&exchange));
+        connections.spawn(connection::serve(stream, address, tls, exchange, closing.clone()));
     }
     drop(listener);
     drain_step("clients of the simulator", DRAIN_DEADLINE, connections.join_all()).await;

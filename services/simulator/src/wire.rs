@@ -61,6 +61,11 @@ struct Error<'a> {
     reason: &'a str,
 }
 
+#[derive(Serialize)]
+struct Complaint<'a> {
+    message: &'a str,
+}
+
 /// The text of a message. The types above have no way to fail.
 pub(crate) fn text(message: &impl Serialize) -> String {
     serde_json::to_string(message).unwrap_or_default()
@@ -86,6 +91,11 @@ pub(crate) fn subscriptions<'a>(channels: impl Iterator<Item = (&'a str, Vec<&'a
         })
         .collect();
     Message::text(text(&Subscriptions { r#type: "subscriptions", channels }))
+}
+
+/// What REST says when it does not do what it was asked for.
+pub(crate) fn complaint(message: &str) -> String {
+    text(&Complaint { message })
 }
 
 pub(crate) fn error(message: &str, reason: &str) -> Message {

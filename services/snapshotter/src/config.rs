@@ -19,6 +19,10 @@ pub struct Config {
     pub keep: Option<Duration>,
     /// How often retention runs.
     pub retention_interval: Duration,
+    /// After so many failures at one message, for a reason that lies in it, it is filed among the rejects.
+    pub deliveries_max: u32,
+    /// The longest wait between two attempts after a failure; they begin at 100 ms and double.
+    pub retry_delay_max: Duration,
     /// How long the drain at shutdown goes on with what is still waiting.
     pub drain_max: Duration,
 }
@@ -32,6 +36,8 @@ impl Default for Config {
             snapshot_interval: Duration::from_secs(1),
             keep: None,
             retention_interval: Duration::from_secs(60),
+            deliveries_max: 5,
+            retry_delay_max: Duration::from_secs(10),
             drain_max: Duration::from_secs(5),
         }
     }
@@ -47,6 +53,7 @@ impl Config {
         let default = Self::default();
         let seconds = Duration::from_secs;
         let millis = Duration::from_millis;
+        let deliveries = reader.integer("deliveries_max", u64::from(default.deliveries_max), 1..=1_000);
         let messages = reader.integer("fetch_messages_max", default.fetch_messages_max as u64, 1..=10_000);
         let ticks = reader.integer("batch_ticks_max", default.batch_ticks_max as u64, 1..=16_384);
         Self {
@@ -63,6 +70,12 @@ impl Config {
                 "retention_interval",
                 default.retention_interval,
                 seconds(1)..=seconds(86_400),
+            ),
+            deliveries_max: u32::try_from(deliveries).unwrap_or(default.deliveries_max),
+            retry_delay_max: reader.duration(
+                "retry_delay_max",
+                default.retry_delay_max,
+                Duration::from_millis(100)..=seconds(600),
             ),
             drain_max: reader.duration("drain_max", default.drain_max, Duration::ZERO..=seconds(60)),
         }

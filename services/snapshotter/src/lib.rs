@@ -4,6 +4,7 @@
 //! [`run`] is the entry for one shard; [`retention`] runs beside it, once per database.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+mod attempt;
 mod config;
 mod latest;
 pub mod metrics;

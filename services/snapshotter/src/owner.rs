@@ -22,9 +22,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// This process as the writer of the shard, from one recovery to the next failure.
 pub(crate) struct Owner<'a> {
-    worker: &'a Worker,
+    pub(crate) worker: &'a Worker,
     label: String,
-    reader: WorkReader,
+    pub(crate) reader: WorkReader,
     latest: Latest,
     told_at: UnixNanos,
 }
@@ -42,7 +42,8 @@ impl<'a> Owner<'a> {
         for snapshot in &missing {
             bus.publish_snapshot(snapshot).await.map_err(bus_error)?;
         }
-        let reader = bus.work(Work::Ticks, shard);
+        let positions = stored.iter().map(|snapshot| (snapshot.instrument.clone(), snapshot.position));
+        let reader = bus.work(Work::Ticks, shard).with_stored(positions);
         info!(%shard, stored = stored.len(), published = missing.len(), "writes the shard");
         let label = shard.to_string();
         let latest = Latest::stored(stored);
@@ -61,13 +62,13 @@ impl<'a> Owner<'a> {
                 drain_until = Some(tokio::time::Instant::now() + self.worker.config.drain_max);
             }
             let wait = if drain_until.is_some() { Duration::ZERO } else { self.worker.config.fetch_wait };
-            let fetch = self.reader.fetch(self.worker.config.fetch_messages_max, wait);
+            let fetch = self.reader.fetch(self.worker.fetch_max(), wait);
             let deliveries = tokio::select! {
                 deliveries = fetch => deliveries.map_err(bus_error)?,
                 () = self.worker.context.shutdown.requested(), if drain_until.is_none() => continue,
             };
             for group in groups(&deliveries, self.worker.config.batch_ticks_max) {
-                self.group(group).await?;
+                self.attempt(group).await?;
             }
             let late = drain_until.is_some_and(|until| tokio::time::Instant::now() > until);
             if drain_until.is_some() && (deliveries.is_empty() || late) {
@@ -80,7 +81,7 @@ impl<'a> Owner<'a> {
     }
 
     /// Stores a group of messages and acknowledges it once everything is durable.
-    async fn group(&mut self, group: &[Delivery]) -> Result<(), Error> {
+    pub(crate) async fn group(&mut self, group: &[Delivery]) -> Result<(), Error> {
         let now = UnixNanos::now();
         for delivery in group {
             if let Err(what) = &delivery.content {
@@ -165,7 +166,8 @@ impl<'a> Owner<'a> {
                     }
                     return self.note(ticks, written).await.map(Ok);
                 }
-                Err(error) if error.is_retryable() => {
+                // A fault of schema or rights is nobody's row: it is waited for like a database that is away.
+                Err(error) if !error.is_of_rows() => {
                     counter!(names::RETRIES, "shard" => self.label.clone()).increment(1);
                     let why = ErrorChain(&error).to_string();
                     self.worker.latch.set_waiting(format!("the database does not take writes: {why}"));
@@ -203,7 +205,7 @@ impl<'a> Owner<'a> {
         Ok(())
     }
 
-    fn source(&self) -> String {
+    pub(crate) fn source(&self) -> String {
         format!("snapshotter/{}", self.worker.instance)
     }
 

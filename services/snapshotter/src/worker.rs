@@ -1,8 +1,8 @@
 //! A worker of one shard: it recovers, works, and starts over.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Mutex, time::Duration};
 
-use bus::{Bus, Reporter, Work};
+use bus::{Bus, Failures, PublishError, Reporter, Work};
 use domain::{RoleStatus, Shard};
 use metrics::gauge;
 use runtime::{Backoff, ErrorChain, Latch, RoleContext};
@@ -21,6 +21,9 @@ pub enum Error {
     /// The database cannot be read at start.
     #[error("the database failed")]
     Store(#[from] StoreError),
+    /// A message cannot be dealt with.
+    #[error("panicked: {0}")]
+    Panicked(String),
     /// Shutdown was requested while the database was away.
     #[error(
         "stopped while the database was away: {in_hand} ticks in hand and {waiting} messages were not stored"
@@ -31,6 +34,18 @@ pub enum Error {
         /// Messages behind it.
         waiting: u64,
     },
+}
+
+impl Error {
+    /// Whether a message is at fault, rather than the broker or the database.
+    pub(crate) fn is_of_message(&self) -> bool {
+        match self {
+            Self::Panicked(_) => true,
+            Self::Bus(source) => matches!(source.downcast_ref(), Some(PublishError::TooLarge { .. })),
+            Self::Store(error) => error.is_of_rows(),
+            Self::Stopped { .. } => false,
+        }
+    }
 }
 
 pub(crate) fn bus_error(error: impl std::error::Error + Send + Sync + 'static) -> Error {
@@ -47,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) context: RoleContext,
     pub(crate) latch: Latch,
     pub(crate) reporter: Reporter,
+    /// What it failed at, across its recoveries.
+    pub(crate) failures: Mutex<Failures>,
 }
 
 /// Writes what `shard` brings until shutdown is requested; it goes on after every failure, with backoff.
@@ -62,7 +79,8 @@ pub fn run(
     let latch = context.readiness.latch(&format!("snapshotter-{shard}"));
     let instance = RoleStatus::worker_instance(&context.instance, shard);
     let reporter = Reporter::new("snapshotter", instance.clone());
-    let worker = Worker { config, shard, instance, bus, store, context, latch, reporter };
+    let failures = Mutex::new(Failures::new(config.deliveries_max));
+    let worker = Worker { config, shard, instance, bus, store, context, latch, reporter, failures };
     async move {
         let label = shard.to_string();
         let complete = |status: &mut RoleStatus| {
@@ -80,7 +98,7 @@ pub fn run(
 
 impl Worker {
     async fn work(&self) -> Result<(), Error> {
-        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(10));
+        let mut backoff = Backoff::new(Duration::from_millis(100), self.config.retry_delay_max);
         loop {
             let error = match Owner::recover(self).await {
                 Ok(mut owner) => {

@@ -119,6 +119,7 @@ impl Fixture {
             instrument: instrument(),
             interval: domain::Interval::OneDay,
             range: TimeRange::ALL,
+            order: Order::Ascending,
             limit: 100,
             after: None,
         };
@@ -265,6 +266,27 @@ async fn a_database_that_goes_away_is_waited_for() {
     fixture.stores(20).await;
     eventually(SOON, || async { running.readiness.is_ready() }).await;
     assert_eq!(fixture.counted().await, 20);
+    running.stop().await;
+}
+
+/// A table or a right that is missing says nothing about the rows: good ticks never end among the rejects for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_the_schema_is_waited_for_and_blames_no_row() {
+    let postgres = Postgres::start().await;
+    let url = postgres.create_database().await;
+    let mut fixture = Fixture::on(url.clone(), Scratch::new()).await;
+    let running = fixture.start(snapshotter::Config::default());
+    eventually(SOON, || async { running.readiness.is_ready() }).await;
+    postgres.psql(&url, "ALTER TABLE latest_prices RENAME TO elsewhere").await;
+    fixture.publish((1..=20).map(tick).collect()).await;
+    eventually(SOON, || async {
+        let report = running.readiness.report();
+        report.waiting.iter().any(|latch| latch.reason.contains("does not take writes"))
+    })
+    .await;
+    postgres.psql(&url, "ALTER TABLE elsewhere RENAME TO latest_prices").await;
+    fixture.stores(20).await;
+    assert_eq!(fixture.rejects().await, []);
     running.stop().await;
 }
 

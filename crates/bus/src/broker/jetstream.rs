@@ -22,13 +22,16 @@ use crate::{
 };
 
 mod connection;
+mod durable;
 mod manage;
 mod reader;
+mod reshard;
 mod wire;
 mod work;
 
 use connection::Observer;
 pub(crate) use reader::OrderedReader;
+pub(crate) use reshard::ShardRecord;
 use wire::{from_stream, to_wire};
 pub(crate) use work::WorkConsumer;
 
@@ -40,8 +43,8 @@ const HEADER_BYTES_MAX: usize = 4096;
 const PUBLISHES_IN_FLIGHT_MAX: usize = 4096;
 /// After so long without a message it is asked whether there still is one.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
-/// A connection without a sign of life for two of these is given up.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// A connection without a sign of life for two of these is given up: a half-open one within seconds.
+const PING_INTERVAL: Duration = Duration::from_secs(2);
 
 /// A connection. Cheap to clone.
 #[derive(Clone, Debug)]

@@ -134,13 +134,14 @@ impl Departure {
 
 impl Part {
     /// Both halves in order, each with an id of its own that is the same whenever this part is split; the part itself when
-    /// it is a single tick.
+    /// it is a single tick or heartbeat. A heartbeat stays behind the ticks.
     fn halves(self) -> Result<[Self; 2], Box<Self>> {
-        if self.batch.ticks.len() < 2 {
+        let ticks = self.batch.ticks.len();
+        if ticks + usize::from(self.batch.heartbeat.is_some()) < 2 {
             return Err(Box::new(self));
         }
         let Self { batch: mut first, id } = self;
-        let ticks = first.ticks.split_off(first.ticks.len() / 2);
+        let ticks = first.ticks.split_off((ticks / 2).max(1));
         let second = TickBatch { ticks, heartbeat: first.heartbeat.take(), ..without_ticks(&first) };
         Ok([Self { batch: first, id: format!("{id}.0") }, Self { batch: second, id: format!("{id}.1") }])
     }
@@ -184,7 +185,7 @@ fn log(message: &Outgoing, failure: &PublishFailure, failures: u32) {
 
 #[cfg(test)]
 mod tests {
-    use domain::{Instrument, Tick, TickFlags};
+    use domain::{Heartbeat, Instrument, Tick, TickFlags};
 
     use super::*;
 
@@ -215,21 +216,39 @@ mod tests {
         Part { batch, id: "host-1/7".into() }
     }
 
-    #[test]
-    fn parts_are_in_order_and_have_ids_of_their_own() {
-        let leaves = || {
-            let (mut parts, mut leaves) = (vec![part(5)], Vec::new());
-            while let Some(part) = parts.pop() {
-                match part.halves() {
-                    Ok([first, second]) => parts.extend([second, first]),
-                    Err(part) => leaves.push((part.id, part.batch.ticks[0].sequence)),
+    /// The smallest parts: id, sequence of the tick, last trade of the heartbeat.
+    fn leaves(part: Part) -> Vec<(String, Option<u64>, Option<u64>)> {
+        let (mut parts, mut leaves) = (vec![part], Vec::new());
+        while let Some(part) = parts.pop() {
+            match part.halves() {
+                Ok([first, second]) => parts.extend([second, first]),
+                Err(part) => {
+                    let tick = part.batch.ticks.first().and_then(|tick| tick.sequence);
+                    leaves.push((part.id, tick, part.batch.heartbeat.map(|beat| beat.last_trade_id)));
                 }
             }
-            leaves
-        };
+        }
+        leaves
+    }
+
+    #[test]
+    fn parts_are_in_order_and_have_ids_of_their_own() {
         let ids = ["host-1/7.0.0", "host-1/7.0.1", "host-1/7.1.0", "host-1/7.1.1.0", "host-1/7.1.1.1"];
-        let expected: Vec<_> = ids.map(String::from).into_iter().zip((1..).map(Some)).collect();
-        assert_eq!(leaves(), expected);
-        assert_eq!(leaves(), expected, "the same again for a repetition");
+        let expected: Vec<_> =
+            ids.into_iter().zip(1..).map(|(id, tick)| (id.to_owned(), Some(tick), None)).collect();
+        assert_eq!(leaves(part(5)), expected);
+        assert_eq!(leaves(part(5)), expected, "the same again for a repetition");
+    }
+
+    #[test]
+    fn a_heartbeat_stays_behind_the_ticks() {
+        let with_beat = |ticks| {
+            let mut part = part(ticks);
+            part.batch.heartbeat = Some(Heartbeat { last_trade_id: 9, time: UnixNanos::new(0) });
+            let leaves = leaves(part).into_iter();
+            leaves.map(|(_, tick, beat)| (tick, beat)).collect::<Vec<_>>()
+        };
+        assert_eq!(with_beat(2), [(Some(1), None), (Some(2), None), (None, Some(9))]);
+        assert_eq!(with_beat(0), [(None, Some(9))]);
     }
 }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use tracing::Instrument as _;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{Buffered, delivery::Departure};
+use super::{Beat, Buffered, Sent, delivery::Departure};
 use crate::{Bus, metrics};
 
 /// The most traces that a batch links to besides the one it continues.
@@ -32,6 +32,8 @@ pub(super) struct Lanes {
 #[derive(Default)]
 struct Lane {
     waiting: VecDeque<Buffered>,
+    /// The newest heartbeat that waits, and how many of the ticks that wait came before it.
+    beat: Option<(Beat, usize)>,
     busy: bool,
     /// The number of the next batch, which makes its message id.
     next_batch: u64,
@@ -40,7 +42,53 @@ struct Lane {
 /// The broker has the batch, or what it never takes is filed. Its ticks give up their places in the buffer now.
 struct Acknowledged {
     instrument: Instrument,
+    load: Load,
+}
+
+/// What leaves together: ticks, then a heartbeat.
+struct Load {
     ticks: Vec<Buffered>,
+    beat: Option<Beat>,
+}
+
+impl Lane {
+    fn is_empty(&self) -> bool {
+        self.waiting.is_empty() && self.beat.is_none()
+    }
+
+    /// The next batch: everything that has gathered, up to the limit, and up to the heartbeat.
+    fn load(&mut self) -> Load {
+        let mut count = self.waiting.len().min(BATCH_TICKS_MAX);
+        let beat = match self.beat.take() {
+            Some((beat, before)) if before <= count => {
+                count = before;
+                Some(beat)
+            }
+            later => {
+                self.beat = later.map(|(beat, before)| (beat, before - count));
+                None
+            }
+        };
+        Load { ticks: self.waiting.drain(..count).collect(), beat }
+    }
+}
+
+impl Load {
+    fn batch(&self, instrument: &Instrument, session: &FeedSession) -> TickBatch {
+        TickBatch {
+            instrument: instrument.clone(),
+            ticks: self.ticks.iter().map(|buffered| buffered.tick.clone()).collect(),
+            session: session.clone(),
+            raw_sequence: None,
+            normalised_at: None,
+            heartbeat: self.beat.as_ref().map(|beat| beat.heartbeat),
+        }
+    }
+
+    fn contexts(&self) -> impl Iterator<Item = &Context> {
+        let beat = self.beat.iter().map(|beat| &beat.context);
+        self.ticks.iter().map(|buffered| &buffered.context).chain(beat)
+    }
 }
 
 impl Lanes {
@@ -56,7 +104,7 @@ impl Lanes {
     }
 
     /// Ends when the channel is closed and everything is acknowledged.
-    pub(super) async fn run(mut self, mut receiver: mpsc::Receiver<Buffered>) {
+    pub(super) async fn run(mut self, mut receiver: mpsc::Receiver<Sent>) {
         let mut open = true;
         let mut arrived = Vec::with_capacity(BATCH_TICKS_MAX);
         while open || !self.in_flight.is_empty() {
@@ -73,19 +121,28 @@ impl Lanes {
         }
     }
 
-    /// Puts ticks into their lanes. Only then the free lanes depart, so that what came together leaves together.
-    fn take(&mut self, arrived: impl Iterator<Item = Buffered>) {
+    /// Puts what came into its lanes. Only then the free lanes depart, so that what came together leaves together.
+    fn take(&mut self, arrived: impl Iterator<Item = Sent>) {
         let mut free = Vec::new();
-        for buffered in arrived {
-            self.open_ticks += 1;
-            let lane = match self.lanes.get_mut(&buffered.tick.instrument) {
-                Some(lane) => lane,
-                None => self.lanes.entry(buffered.tick.instrument.clone()).or_default(),
+        for sent in arrived {
+            let instrument = match &sent {
+                Sent::Tick(buffered) => &buffered.tick.instrument,
+                Sent::Heartbeat(beat) => &beat.instrument,
             };
-            if !lane.busy && lane.waiting.is_empty() {
-                free.push(buffered.tick.instrument.clone());
+            let lane = match self.lanes.get_mut(instrument) {
+                Some(lane) => lane,
+                None => self.lanes.entry(instrument.clone()).or_default(),
+            };
+            if !lane.busy && lane.is_empty() {
+                free.push(instrument.clone());
             }
-            lane.waiting.push_back(buffered);
+            match sent {
+                Sent::Tick(buffered) => {
+                    self.open_ticks += 1;
+                    lane.waiting.push_back(buffered);
+                }
+                Sent::Heartbeat(beat) => lane.beat = Some((beat, lane.waiting.len())),
+            }
         }
         for instrument in free {
             self.depart(instrument);
@@ -93,38 +150,37 @@ impl Lanes {
     }
 
     fn acknowledged(&mut self, acknowledged: Acknowledged) {
-        let Acknowledged { instrument, ticks } = acknowledged;
-        self.open_ticks = self.open_ticks.saturating_sub(ticks.len());
-        drop(ticks);
+        let Acknowledged { instrument, load } = acknowledged;
+        self.open_ticks = self.open_ticks.saturating_sub(load.ticks.len());
+        drop(load);
         let Some(lane) = self.lanes.get_mut(&instrument) else {
             return;
         };
         lane.busy = false;
-        if !lane.waiting.is_empty() {
+        if !lane.is_empty() {
             self.depart(instrument);
         }
     }
 
-    /// Sends the next batch of a product on its way, with everything that has gathered, up to the limits. So many
-    /// ticks never take more than the 256 KiB that a batch may have: the crate of the wire format asserts it.
+    /// Sends the next batch of a product on its way. So many ticks never take more than the 256 KiB that a batch may
+    /// have: the crate of the wire format asserts it.
     fn depart(&mut self, instrument: Instrument) {
         let Some(lane) = self.lanes.get_mut(&instrument) else {
             return;
         };
-        let count = lane.waiting.len().min(BATCH_TICKS_MAX);
-        let ticks: Vec<Buffered> = lane.waiting.drain(..count).collect();
-        let batch = batch_of(&instrument, &self.session, &ticks);
+        let load = lane.load();
+        let batch = load.batch(&instrument, &self.session);
         lane.busy = true;
         let number = lane.next_batch;
         lane.next_batch += 1;
         let subject = self.bus.subjects().raw(&instrument);
         let id = format!("{}/{subject}/{number}", self.session.id);
-        let (span, context) = span_of(&ticks, &subject);
+        let (span, context) = span_of(&load, &subject);
         let refused_ticks = Arc::clone(&self.refused_ticks);
         let departure = Departure { bus: self.bus.clone(), subject, context, refused_ticks };
         let publish = async move {
             departure.deliver(batch, id).await;
-            Acknowledged { instrument, ticks }
+            Acknowledged { instrument, load }
         };
         self.in_flight.push(Box::pin(publish.instrument(span)));
     }
@@ -140,30 +196,19 @@ impl Drop for Lanes {
     }
 }
 
-fn batch_of(instrument: &Instrument, session: &FeedSession, ticks: &[Buffered]) -> TickBatch {
-    TickBatch {
-        instrument: instrument.clone(),
-        ticks: ticks.iter().map(|buffered| buffered.tick.clone()).collect(),
-        session: session.clone(),
-        raw_sequence: None,
-        normalised_at: None,
-        heartbeat: None,
-    }
-}
-
-/// The span of a publish continues the trace of the first tick that has one, and links to those of the others. With
+/// The span of a publish continues the trace of the first of its load that has one, and links to those of the others. With
 /// it goes the context for the message: where the span itself is not recorded, the trace goes on without it.
-fn span_of(ticks: &[Buffered], subject: &str) -> (tracing::Span, Context) {
-    let span = tracing::info_span!("publish raw", subject, ticks = ticks.len());
+fn span_of(load: &Load, subject: &str) -> (tracing::Span, Context) {
+    let span = tracing::info_span!("publish raw", subject, ticks = load.ticks.len());
     let mut continued = Context::new();
     let mut traces = Vec::new();
-    for buffered in ticks {
-        let trace = buffered.context.span().span_context().clone();
+    for context in load.contexts() {
+        let trace = context.span().span_context().clone();
         if !trace.is_valid() || traces.len() > LINKS_MAX || traces.contains(&trace) {
             continue;
         }
         if traces.is_empty() {
-            continued = buffered.context.clone();
+            continued = context.clone();
             // Fails only where no tracer is installed.
             let _ = span.set_parent(continued.clone());
         } else {

@@ -4,11 +4,15 @@
 mod fencing;
 mod fixture;
 mod follow;
+mod heartbeats;
 mod limits;
 mod messages;
 mod nats;
+mod overrun;
 mod raw;
 mod remade;
+mod reshard;
+mod stalled;
 mod streams;
 mod too_large;
 mod trace;
@@ -48,6 +52,10 @@ on_each_substrate! {
         ticks_gather_while_one_batch_is_in_flight,
         a_full_buffer_makes_the_caller_wait,
         subjects_lead_to_the_shard_of_the_test_vector;
+    heartbeats:
+        a_heartbeat_goes_alone_or_behind_the_ticks,
+        of_one_product_one_heartbeat_waits,
+        the_newest_gap_of_each_product_is_recovered;
     fencing:
         a_subject_that_aged_out_starts_again,
         a_lost_acknowledgement_is_found,
@@ -78,6 +86,10 @@ on_each_substrate! {
         events_are_stored_once,
         rejects_are_stored_once,
         the_newest_batches_are_found;
+    overrun:
+        what_aged_out_unread_is_told_per_product,
+        what_was_read_in_time_is_no_overrun,
+        a_message_that_is_given_up_is_filed_tick_by_tick;
     limits:
         a_full_work_queue_refuses_and_recovers,
         full_history_drops_the_oldest;

@@ -43,7 +43,7 @@ pub async fn every_tick_arrives_in_order(substrate: Substrate) {
 }
 
 /// Publishes until not even a message with a single tick fits.
-async fn fill_up(bus: &Bus) -> usize {
+pub async fn fill_up(bus: &Bus) -> usize {
     let mut stored = 0;
     for ticks in [200, 1] {
         loop {

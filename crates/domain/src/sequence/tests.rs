@@ -47,6 +47,18 @@ fn a_sequence_that_restarts_does_not_silence_the_product() {
 }
 
 #[test]
+fn what_an_ingestor_had_read_before_the_new_run_does_not_carry_it_away() {
+    let mut tracker = ProductTracker::default();
+    tracker.observe(&tick(1000, 0), &session("a-1"));
+    tracker.observe(&tick(6, 60), &session("a-2"));
+    assert_eq!(tracker.observe(&tick(1001, 1), &session("b-1")), Verdict::Late);
+    assert_eq!(
+        tracker.observe(&tick(7, 60), &session("b-2")),
+        Verdict::Next(Position { run: 1, sequence: 7 })
+    );
+}
+
+#[test]
 fn a_repeated_old_range_is_no_new_run() {
     let mut tracker = ProductTracker::default();
     for sequence in [10, 20, 30] {

@@ -1,10 +1,15 @@
 //! An exact number in a column.
 
+use std::sync::Arc;
+
 use domain::{Decimal, parse_number};
 use sea_orm::{
-    ColIdx, DbErr, QueryResult, TryGetError, TryGetable,
+    ColIdx, DbErr, QueryResult, RuntimeErr, TryGetError, TryGetable,
     sea_query::{ArrayType, ColumnType, Nullable, Value, ValueType, ValueTypeErr},
 };
+use sqlx::{Row as _, ValueRef as _};
+
+mod numeric;
 
 /// A decimal that is NUMERIC in PostgreSQL and text in SQLite. SeaORM's own decimal reads SQLite's numbers as floats.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,11 +24,20 @@ impl From<Number> for Value {
 
 impl TryGetable for Number {
     fn try_get_by<I: ColIdx>(row: &QueryResult, column: I) -> Result<Self, TryGetError> {
-        if row.try_as_sqlite_row().is_none() {
-            return Decimal::try_get_by(row, column).map(Self);
+        let mistyped = |why: String| TryGetError::DbErr(DbErr::Type(why));
+        let Some(row) = row.try_as_pg_row() else {
+            let text = String::try_get_by(row, column)?;
+            return parse_number(&text).map(Self).map_err(|error| mistyped(error.to_string()));
+        };
+        // The driver's own conversion computes with decimals, digit by digit; history is mostly numbers.
+        let value = row
+            .try_get_raw(column.as_sqlx_postgres_index())
+            .map_err(|error| TryGetError::DbErr(DbErr::Query(RuntimeErr::SqlxError(Arc::new(error)))))?;
+        if value.is_null() {
+            return Err(TryGetError::Null(format!("{column:?}")));
         }
-        let text = String::try_get_by(row, column)?;
-        parse_number(&text).map(Self).map_err(|error| TryGetError::DbErr(DbErr::Type(error.to_string())))
+        let number = value.as_bytes().ok().and_then(numeric::decode);
+        number.map(Self).ok_or_else(|| mistyped(format!("{column:?} is no number that a decimal can hold")))
     }
 }
 

@@ -8,7 +8,10 @@ use sea_orm::{
     QueryResult, QuerySelect, Statement, Value,
 };
 
-use super::prepare::{Identity, Prepared, Row};
+use super::{
+    gaps::Around,
+    prepare::{Identity, Prepared, Row},
+};
 use crate::{
     StoreError,
     entity::{Number, tick_history},
@@ -42,37 +45,44 @@ const SELECT_UNNEST: &str = "SELECT venue, product, $1, run, NULLIF(sequence, -1
 /// No price or size is negative, so none is this.
 const ABSENT: Decimal = Decimal::MIN;
 
-/// Takes out the backfilled trades that are stored already, whatever their time.
-pub(super) async fn remove_stored_backfills(
+/// Takes out the backfilled trades that are stored already, whatever their time, and the live ones that lie in a gap and are
+/// stored already: they may have been fetched before they came, with another time.
+pub(super) async fn remove_stored_trades(
     transaction: &DatabaseTransaction,
     prepared: &mut Prepared<'_>,
+    around: &Around,
 ) -> Result<(), StoreError> {
+    let in_question = |row: &Row<'_>| row.is_backfill() || around.gap_of(row).is_some();
     let wanted: Vec<i64> =
-        prepared.rows.iter().filter(|row| row.is_backfill()).filter_map(|row| row.trade_id).collect();
+        prepared.rows.iter().filter(|row| in_question(row)).filter_map(|row| row.trade_id).collect();
     let mut stored = HashSet::new();
     for trade_ids in wanted.chunks(LOOKUP_MAX) {
         // By trade_id alone, which has an index of its own; other products have few of the same numbers.
-        let rows: Vec<(String, String, i64)> = tick_history::Entity::find()
+        let rows: Vec<(String, String, i64, i64)> = tick_history::Entity::find()
             .select_only()
             .columns([
                 tick_history::Column::Venue,
                 tick_history::Column::Product,
+                tick_history::Column::Run,
                 tick_history::Column::TradeId,
             ])
             .filter(tick_history::Column::TradeId.is_in(trade_ids.iter().copied()))
             .into_tuple()
             .all(transaction)
             .await
-            .map_err(during("look up backfilled trades"))?;
-        stored.extend(
-            rows.iter().filter_map(|(venue, product, trade_id)| {
-                Some((prepared.number_of(venue, product)?, *trade_id))
-            }),
-        );
+            .map_err(during("look up trades"))?;
+        for (venue, product, run, trade_id) in &rows {
+            if let Some(instrument) = prepared.number_of(venue, product) {
+                // Under its run, and under any.
+                stored.extend([(instrument, Some(*run), *trade_id), (instrument, None, *trade_id)]);
+            }
+        }
     }
     prepared.rows.retain(|row| {
-        let is_stored = row.trade_id.is_some_and(|trade_id| stored.contains(&(row.instrument, trade_id)));
-        !(row.is_backfill() && is_stored)
+        let run = if row.is_backfill() { None } else { Some(row.run) };
+        let is_stored =
+            row.trade_id.is_some_and(|trade_id| stored.contains(&(row.instrument, run, trade_id)));
+        !(is_stored && in_question(row))
     });
     Ok(())
 }
@@ -154,7 +164,7 @@ fn unnest(rows: &[Row<'_>], written_at: UnixNanos) -> Statement {
         written_at.to_offset_date_time().into(),
         texts(&|row| Some(row.tick.instrument.venue.to_string())),
         texts(&|row| Some(row.tick.instrument.product.to_string())),
-        integers(&|row| Some(i64::from(row.tick.run))),
+        integers(&|row| Some(row.run)),
         integers(&|row| row.sequence),
         number(0),
         number(1),
@@ -191,7 +201,7 @@ fn values(rows: &[Row<'_>], written_at: UnixNanos) -> Statement {
             row.tick.instrument.venue.as_str().into(),
             row.tick.instrument.product.as_str().into(),
             written_at.to_offset_date_time().into(),
-            i64::from(row.tick.run).into(),
+            row.run.into(),
             row.sequence.into(),
             price,
             bid,

@@ -22,6 +22,8 @@ pub(super) struct Row<'a> {
     /// The number of its product within the batch.
     pub(super) instrument: usize,
     pub(super) tick: &'a Tick,
+    /// The run that it is stored under.
+    pub(super) run: i64,
     pub(super) sequence: Option<i64>,
     pub(super) trade_id: Option<i64>,
     pub(super) tick_seq: Option<i64>,
@@ -61,11 +63,10 @@ impl<'a> Prepared<'a> {
         let trade_id = tick.trade_id().map(|value| signed(name, "trade_id", value)).transpose()?;
         let tick_seq = tick_seq.map(|value| signed(name, "tick_seq", value)).transpose()?;
         let ts_event = tick.event_time.nanos();
+        let run = i64::from(tick.run);
         let identity = match (trade_id, sequence) {
             (Some(trade_id), _) => Identity::Trade { instrument, ts_event, trade_id },
-            (None, Some(sequence)) => {
-                Identity::Quote { instrument, run: i64::from(tick.run), sequence, ts_event }
-            }
+            (None, Some(sequence)) => Identity::Quote { instrument, run, sequence, ts_event },
             (None, None) => {
                 return Err(NotStorable::WithoutIdentity {
                     instrument: name.clone(),
@@ -73,7 +74,7 @@ impl<'a> Prepared<'a> {
                 });
             }
         };
-        Ok(Row { index, instrument, tick, sequence, trade_id, tick_seq, identity })
+        Ok(Row { index, instrument, tick, run, sequence, trade_id, tick_seq, identity })
     }
 
     /// A backfilled trade that the batch also has live, or has twice at different times, is one trade.

@@ -1,7 +1,7 @@
 //! Bars and candles at the edges.
 
 use domain::{Bar, Candle, Interval, MINUTE, Tick, TimeRange, UnixNanos};
-use store::CandleQuery;
+use store::{CandleQuery, Order};
 
 use crate::{
     database::{Database, history, on_each_database, write},
@@ -16,7 +16,14 @@ on_each_database!(
 
 fn query(interval: Interval, from: UnixNanos, until: UnixNanos) -> CandleQuery {
     let range = TimeRange { from, until };
-    CandleQuery { instrument: instrument("BTC-USD"), interval, range, limit: 10_000, after: None }
+    CandleQuery {
+        instrument: instrument("BTC-USD"),
+        interval,
+        range,
+        order: Order::Ascending,
+        limit: 10_000,
+        after: None,
+    }
 }
 
 fn starts(candles: &[Candle]) -> Vec<UnixNanos> {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use domain::{Bar, Candle, Interval, Tick, TimeRange, UnixNanos};
 use proptest::{prelude::*, test_runner::TestRunner};
-use store::{CandleQuery, Store};
+use store::{CandleQuery, Order, Store};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -24,17 +24,21 @@ const INTERVALS: [Interval; 6] = [
 ];
 
 fn query(product: &str, interval: Interval, range: TimeRange, limit: usize) -> CandleQuery {
-    CandleQuery { instrument: instrument(product), interval, range, limit, after: None }
+    CandleQuery {
+        instrument: instrument(product),
+        interval,
+        range,
+        order: Order::Ascending,
+        limit,
+        after: None,
+    }
 }
 
 /// Every page, put together.
-async fn pages(store: &Store, mut query: CandleQuery, is_newest_first: bool) -> Vec<Candle> {
+async fn pages(store: &Store, mut query: CandleQuery) -> Vec<Candle> {
     let mut all = Vec::new();
     loop {
-        let page = match is_newest_first {
-            true => store.newest_candles(&query).await.unwrap(),
-            false => store.candles(&query).await.unwrap(),
-        };
+        let page = store.candles(&query).await.unwrap();
         assert!(page.len() <= query.limit);
         let Some(last) = page.last() else { return all };
         query.after = Some(last.bar.start);
@@ -52,7 +56,7 @@ fn aggregate(minutes: &[Candle], interval: Interval) -> Vec<Candle> {
             None => _ = bars.insert(start, Bar { start, ..minute.bar.clone() }),
         }
     }
-    bars.into_values().map(|bar| Candle { interval, bar, state: None }).collect()
+    bars.into_values().map(|bar| Candle { interval, bar, state: None, completeness: None }).collect()
 }
 
 fn intervals_add_up(db: &Database, runtime: &Runtime) {
@@ -87,7 +91,7 @@ async fn check(
     limit: usize,
 ) -> Result<(), TestCaseError> {
     write(store, ticks).await;
-    let minutes = pages(store, query(product, Interval::OneMinute, TimeRange::ALL, 10_000), false).await;
+    let minutes = pages(store, query(product, Interval::OneMinute, TimeRange::ALL, 10_000)).await;
     for interval in INTERVALS {
         let whole = aggregate(&minutes, interval);
         let trades = |candles: &[Candle]| candles.iter().map(|candle| candle.bar.tick_count).sum::<u64>();
@@ -99,9 +103,11 @@ async fn check(
                 let end = candle.bar.start.saturating_add(interval.width());
                 candle.bar.start < range.until && range.from < end
             });
-            let ascending = pages(store, query(product, interval, range, limit), false).await;
+            let ascending = pages(store, query(product, interval, range, limit)).await;
             prop_assert_eq!(&ascending, &expected, "{:?} {:?}", interval, range);
-            let mut descending = pages(store, query(product, interval, range, limit), true).await;
+            let newest_first =
+                CandleQuery { order: Order::Descending, ..query(product, interval, range, limit) };
+            let mut descending = pages(store, newest_first).await;
             descending.reverse();
             prop_assert_eq!(&descending, &expected, "{:?} {:?}, the newest first", interval, range);
         }
@@ -128,8 +134,11 @@ async fn pages_stay_valid_while_trades_arrive(db: Database) {
     // More minutes than are read at once.
     let ticks: Vec<Tick> = (1..=4_000).map(|n| trade(n, minute(n), "5")).collect();
     write(&db.store, &ticks).await;
-    let mut newest_first = query("BTC-USD", Interval::FifteenMinutes, TimeRange::ALL, 100);
-    let first = db.store.newest_candles(&newest_first).await.unwrap();
+    let mut newest_first = CandleQuery {
+        order: Order::Descending,
+        ..query("BTC-USD", Interval::FifteenMinutes, TimeRange::ALL, 100)
+    };
+    let first = db.store.candles(&newest_first).await.unwrap();
     // A trade in the candle that was last on the page, one before all, and ones that start new candles.
     let last = first.last().unwrap().bar.start;
     let more = [
@@ -140,9 +149,9 @@ async fn pages_stay_valid_while_trades_arrive(db: Database) {
     ];
     write(&db.store, &more).await;
     newest_first.after = Some(last);
-    let rest = pages(&db.store, newest_first.clone(), true).await;
+    let rest = pages(&db.store, newest_first.clone()).await;
     let starts: Vec<UnixNanos> = first.iter().chain(&rest).map(|candle| candle.bar.start).collect();
     assert!(starts.is_sorted_by(|newer, older| newer > older), "nothing twice, and in order");
     assert_eq!(starts.len(), 4_000 / 15 + 1 + 1, "nothing skipped");
-    assert_eq!(db.store.newest_candles(&CandleQuery { limit: 0, ..newest_first }).await.unwrap(), []);
+    assert_eq!(db.store.candles(&CandleQuery { limit: 0, ..newest_first }).await.unwrap(), []);
 }

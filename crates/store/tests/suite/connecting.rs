@@ -94,7 +94,7 @@ async fn migrations_that_start_together_take_turns() {
         applied.push(task.await.unwrap());
     }
     applied.sort_unstable();
-    assert_eq!(applied, [0, 0, 0, 6]);
+    assert_eq!(applied, [0, 0, 0, 7]);
     let store: Store =
         connect(&format!("{}?sslmode=disable", url.replace("postgres://", "postgresql://"))).await.unwrap();
     store.ping().await.unwrap();

@@ -1,9 +1,10 @@
 //! The newest price and the newest state.
 
-use domain::{DayStats, MarketState, Position, Snapshot, UnixNanos};
+use domain::{DayStats, Gap, MarketState, Position, Snapshot, Tick, UnixNanos};
 
 use crate::{
     database::{Database, NOW, on_each_database, write, write_all},
+    gaps::gap,
     ticks::{at, backfilled, instrument, number, quote, trade, trade_of},
 };
 
@@ -121,4 +122,14 @@ async fn products_are_listed(db: Database) {
     let prices: Vec<_> =
         db.store.latest_prices().await.unwrap().into_iter().map(|latest| latest.price).collect();
     assert_eq!(prices, [Some(number("5")), Some(number("6"))]);
+    // A product of which there are only fetched trades, and one of which there is only a gap.
+    write(&db.store, &[Tick { instrument: instrument("SOL-USD"), ..backfilled(&trade(1, at(0), "7")) }])
+        .await;
+    db.store.record_gap(&Gap { instrument: instrument("XRP-USD"), ..gap(1, 2) }).await.unwrap();
+    let all = ["ADA-USD", "BTC-USD", "ETH-USD", "SOL-USD"].map(instrument);
+    assert_eq!(db.store.instruments().await.unwrap(), all);
+    for (product, is_known) in [("BTC-USD", true), ("SOL-USD", true), ("XRP-USD", true), ("DOGE-USD", false)]
+    {
+        assert_eq!(db.store.knows(&instrument(product)).await.unwrap(), is_known, "{product}");
+    }
 }

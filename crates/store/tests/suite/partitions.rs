@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use domain::{Interval, Tick, TimeRange, UnixNanos};
+use sea_orm::{ConnectionTrait as _, TransactionTrait as _};
 use store::{CandleQuery, Config, Order, Store, StoreError, TickRange};
+use testkit::eventually;
 
 use crate::{
     database::{Database, connect, history, on_each_database, read, write},
@@ -12,6 +14,7 @@ use crate::{
 
 on_each_database!(a_batch_may_cross_days_and_years, many_days_in_one_batch, history_is_measured);
 
+const SOON: Duration = Duration::from_secs(20);
 const PARTITIONS: &str = "SELECT relname::text FROM pg_inherits JOIN pg_class ON oid = inhrelid \
                           WHERE inhparent = 'tick_history'::regclass ORDER BY relname";
 
@@ -34,6 +37,7 @@ async fn a_batch_may_cross_days_and_years(db: Database) {
         instrument: instrument("BTC-USD"),
         interval: Interval::OneDay,
         range: TimeRange::ALL,
+        order: Order::Ascending,
         limit: 10,
         after: None,
     };
@@ -73,7 +77,7 @@ async fn many_days_in_one_batch(db: Database) {
 }
 
 async fn open(url: &str, width: Duration) -> Result<Store, StoreError> {
-    Store::connect(&Config { url: url.into(), partition_width: width, ..Config::default() }).await
+    Store::connect(&Config { url: url.into(), partition_width: Some(width), ..Config::default() }).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,6 +96,11 @@ async fn partitions_have_the_configured_width() {
     assert_eq!((report.horizon, report.partitions_dropped), (Some(at(3600)), 1));
     assert_eq!(history(&store, &instrument("BTC-USD")).await.len(), 3);
 
+    // Who does not say takes what is there.
+    let store = connect(&db.url).await.unwrap();
+    assert_eq!(write(&store, &[trade(8, at(5 * 3600), "5")]).await.inserted, 1);
+    assert!(db.select(PARTITIONS).await.contains(&Some("tick_history_20261122_0500".into())));
+
     // The width belongs to the database: another one is refused, at once and while it is being decided.
     let error = open(&db.url, 24 * hour).await.unwrap_err();
     let StoreError::PartitionWidth { stored, configured } = error else { panic!("{error:?}") };
@@ -101,6 +110,31 @@ async fn partitions_have_the_configured_width() {
     let ticks = [trade(9, at(9 * 86_400), "5")];
     let error = crate::database::write_all(&db.store, &ticks, &[]).await.unwrap_err();
     assert!(matches!(error, StoreError::PartitionWidth { .. }) && !error.is_retryable(), "{error:?}");
+}
+
+/// Somebody who reads the table for long keeps retention waiting, but nobody else: it gives way and comes again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn retention_gives_way() {
+    let db = Database::postgres().await;
+    write(&db.store, &[trade(1, at(0), "5"), trade(2, at(86_400), "5")]).await;
+    let reader = db.raw().await.begin().await.unwrap();
+    reader.execute_unprepared("SELECT count(*) FROM tick_history").await.unwrap();
+    let store = db.store.clone();
+    let dropping =
+        tokio::spawn(
+            async move { store.retain(Duration::ZERO, at(86_400)).await.unwrap().partitions_dropped },
+        );
+    let waits = "SELECT count(*)::text FROM pg_locks JOIN pg_database d ON d.oid = database \
+                 WHERE d.datname = current_database() AND NOT granted AND mode = 'AccessExclusiveLock'";
+    for round in 0..2 {
+        eventually(SOON, || async { (db.select(waits).await != [Some("0".into())]).then_some(()) }).await;
+        assert_eq!(write(&db.store, &[trade(10 + round, at(86_401), "5")]).await.inserted, 1);
+        eventually(SOON, || async { (db.select(waits).await == [Some("0".into())]).then_some(()) }).await;
+    }
+    assert!(!dropping.is_finished());
+    reader.commit().await.unwrap();
+    assert_eq!(dropping.await.unwrap(), 1);
+    assert_eq!(history(&db.store, &instrument("BTC-USD")).await.len(), 3);
 }
 
 /// A database that was made before the width could be chosen has daily partitions, and says so.

@@ -126,6 +126,7 @@ async fn check(store: &Store, product: &Instrument, market: &Market) -> Result<(
             instrument: product.clone(),
             interval: Interval::OneMinute,
             range: TimeRange::ALL,
+            order: store::Order::Ascending,
             limit: 10_000,
             after: None,
         };

@@ -37,9 +37,12 @@ async fn old_ticks_are_dropped_and_refused(db: Database) {
     let batch =
         [hourly(0..3), hourly(60..61), vec![backfilled(&trade(2, at(HOUR), "5"))], hourly(200..201)].concat();
     let written = write(&db.store, &batch).await;
-    assert_eq!(written, Written { inserted: 1, duplicates: 2, too_old: vec![0, 1, 2] });
+    assert_eq!(written, Written { inserted: 1, duplicates: 2, too_old: vec![0, 1, 2], gaps: vec![] });
     let border = [trade(900, UnixNanos::new(horizon.nanos() - 1), "5"), trade(901, horizon, "5")];
-    assert_eq!(write(&db.store, &border).await, Written { inserted: 1, duplicates: 0, too_old: vec![0] });
+    assert_eq!(
+        write(&db.store, &border).await,
+        Written { inserted: 1, duplicates: 0, too_old: vec![0], gaps: vec![] }
+    );
 
     // It never moves back, and has nothing to do twice.
     let again = db.store.retain(Duration::from_secs(90 * 3600), now).await.unwrap();
@@ -55,6 +58,7 @@ async fn bars_stay_and_are_sealed(db: Database) {
         instrument: instrument("BTC-USD"),
         interval: Interval::OneHour,
         range: TimeRange::ALL,
+        order: store::Order::Ascending,
         limit: 1000,
         after: None,
     };

@@ -14,11 +14,14 @@ use crate::{
 const ROLES: [&str; 3] = ["owner", "writer", "reader"];
 
 /// What may be done by whom, in the order of [`ROLES`].
-const MATRIX: [(&str, [bool; 3]); 25] = [
+const MATRIX: [(&str, [bool; 3]); 29] = [
     ("SELECT count(*) FROM tick_history", [true, true, true]),
     ("SELECT count(*) FROM tick_history_20261122", [true, true, true]),
     ("SELECT count(*) FROM tick_history_default", [true, true, true]),
-    ("SELECT count(*) FROM price_stats_1min, latest_prices, snapshots, gaps, meta", [true, true, true]),
+    (
+        "SELECT count(*) FROM price_stats_1min, trade_counts_1day, latest_prices, snapshots, gaps, meta",
+        [true, true, true],
+    ),
     ("INSERT INTO tick_history SELECT * FROM tick_history WHERE false", [true, true, false]),
     ("UPDATE tick_history SET price = 1", [true, false, false]),
     ("DELETE FROM tick_history", [true, false, false]),
@@ -29,6 +32,10 @@ const MATRIX: [(&str, [bool; 3]); 25] = [
     ("UPDATE latest_prices SET price = price", [true, true, false]),
     ("UPDATE price_stats_1min SET tick_count = tick_count", [true, true, false]),
     ("UPDATE snapshots SET version = version", [true, true, false]),
+    ("UPDATE trade_counts_1day SET trades = trades", [true, true, false]),
+    ("DELETE FROM trade_counts_1day", [true, false, false]),
+    ("UPDATE gaps SET last_trade_id = last_trade_id", [true, true, false]),
+    ("DELETE FROM gaps", [true, false, false]),
     ("DELETE FROM price_stats_1min", [true, false, false]),
     ("DELETE FROM snapshots", [true, false, false]),
     ("UPDATE meta SET value = value WHERE key = 'horizon'", [true, true, false]),

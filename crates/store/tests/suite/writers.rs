@@ -1,7 +1,7 @@
 //! Several writers at once.
 
 use domain::{Bar, Interval, Tick, TimeRange};
-use store::{CandleQuery, Store, StoreError};
+use store::{CandleQuery, Order, Store, StoreError};
 
 use crate::{
     database::{Database, connect, history, on_each_database, write_all},
@@ -21,6 +21,7 @@ async fn bars(store: &Store, product: &str) -> Vec<Bar> {
         instrument: instrument(product),
         interval: Interval::OneDay,
         range: TimeRange::ALL,
+        order: Order::Ascending,
         limit: 1000,
         after: None,
     };

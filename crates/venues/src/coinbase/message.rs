@@ -1,7 +1,9 @@
 //! The messages that are read, with the names of the exchange. Text is borrowed from the frame.
 
+use domain::Heartbeat;
 use serde::Deserialize;
 
+use super::fault::FrameFault;
 use super::field::Field;
 
 /// A trade of one product with the quote after it and the statistics of the day.
@@ -56,6 +58,19 @@ pub struct HeartbeatMessage<'a> {
     pub product_id: Field<'a>,
     #[serde(borrow)]
     pub time: Field<'a>,
+}
+
+impl HeartbeatMessage<'_> {
+    pub(super) fn product(&self) -> Result<&str, FrameFault> {
+        self.product_id.required_text("product_id")
+    }
+
+    pub(super) fn to_heartbeat(&self) -> Result<Heartbeat, FrameFault> {
+        Ok(Heartbeat {
+            last_trade_id: self.last_trade_id.required_integer("last_trade_id")?,
+            time: self.time.required_time("time")?,
+        })
+    }
 }
 
 /// The answer to a subscription: everything that is subscribed to now.

@@ -80,7 +80,16 @@ enum IncomingChannel {
 impl Request {
     /// The text of a request to join `channels` for each of `products`.
     pub fn subscribe_text(products: &[&str], channels: &[&str]) -> String {
-        let outgoing = Outgoing { r#type: "subscribe", product_ids: products, channels };
+        Self::text("subscribe", products, channels)
+    }
+
+    /// The text of a request to leave `channels` for each of `products`; without products, the channels as a whole.
+    pub fn unsubscribe_text(products: &[&str], channels: &[&str]) -> String {
+        Self::text("unsubscribe", products, channels)
+    }
+
+    fn text(kind: &'static str, products: &[&str], channels: &[&str]) -> String {
+        let outgoing = Outgoing { r#type: kind, product_ids: products, channels };
         // A struct of strings has no way to fail.
         serde_json::to_string(&outgoing).unwrap_or_default()
     }

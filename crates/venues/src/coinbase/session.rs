@@ -1,22 +1,24 @@
-//! One connection to the exchange, as a state machine without I/O.
+//! The conversation with the exchange over one connection after another, as a state machine without I/O.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use domain::{FeedSession, Product, RejectedTick, Tick};
+use domain::{FeedSession, FeedState, Heartbeat, Instrument, Product, RejectedTick, Tick, Venue};
 
-use super::confirmed_name;
-use super::fault::FrameFault;
-use super::instruments::Instruments;
+use super::fault::{FrameFault, clip};
 use super::kind::FrameKind;
-use super::message::{ErrorMessage, Subscriptions};
+use super::message::{ErrorMessage, HeartbeatMessage, TickerMessage};
 use super::parse::{Message, parse};
 use super::request::Request;
 use crate::Moment;
 
-/// How many of the missing subscriptions are named in a message.
-const MISSING_NAMED_MAX: usize = 20;
+mod liveness;
+mod reason;
+mod subscribing;
+mod track;
+
+pub use reason::ReconnectReason;
+use track::Track;
 
 /// What to subscribe to, and how patient to be.
 #[derive(Clone, Debug)]
@@ -25,12 +27,34 @@ pub struct SessionConfig {
     pub products: Vec<Product>,
     /// The channels, by the names that subscriptions use (`super::CHANNELS`).
     pub channels: Vec<String>,
-    /// How long the exchange may take to confirm everything.
+    /// How long the exchange may take to confirm a subscription.
     pub confirm_timeout: Duration,
-    /// How long the whole connection may be mute. With heartbeats something arrives each second.
+    /// How long the whole connection may be mute where no heartbeats are to be expected.
     pub idle_timeout: Duration,
+    /// How long a product, or the whole connection, may be without a sign of life where heartbeats are to be expected:
+    /// from the first one on that this session has got (rule 6).
+    pub heartbeat_timeout: Duration,
+    /// When a product that the exchange refused is asked for again; each further refusal doubles it.
+    pub refused_retry_min: Duration,
+    /// The longest such delay.
+    pub refused_retry_max: Duration,
     /// Who refuses what is refused, e.g. `ingestor/host-1`.
     pub source: String,
+}
+
+impl Default for SessionConfig {
+    fn default() -> Self {
+        Self {
+            products: Vec::new(),
+            channels: vec!["ticker".to_owned(), "heartbeat".to_owned()],
+            confirm_timeout: Duration::from_secs(5),
+            idle_timeout: Duration::from_secs(30),
+            heartbeat_timeout: Duration::from_secs(3),
+            refused_retry_min: Duration::from_secs(60),
+            refused_retry_max: Duration::from_secs(3_600),
+            source: String::new(),
+        }
+    }
 }
 
 /// What the shell has to do, in this order.
@@ -42,108 +66,100 @@ pub struct SessionConfig {
 pub enum Action {
     /// Send this text to the exchange.
     Send(String),
-    /// Everything is subscribed to: the feed is live.
+    /// The first product is confirmed: the connection serves.
     Confirmed,
+    /// A product is in another state now.
+    State(StateChange),
     /// A tick, not validated yet.
     Emit(Tick),
+    /// The ticker that comes first after subscribing tells a trade that was emitted already; it is left out.
+    Known(Instrument),
+    /// A heartbeat told of trades that have not come until the next one: to be passed on in order with the ticks.
+    Overdue(Instrument, Heartbeat),
     /// A frame that is refused and kept.
     Quarantine(Box<RejectedTick>),
     /// The exchange complains; the connection goes on.
     Report(ErrorMessage),
-    /// Close the connection, wait, and connect anew. Nothing more comes from this session.
+    /// Close the connection, wait, and connect anew. Nothing more comes until [`Session::reopen`].
     Reconnect(ReconnectReason),
 }
 
-/// Why a session cannot go on.
+/// A product is in another state than before.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ReconnectReason {
-    /// The exchange refused the subscription (rule 4).
-    Refused(ErrorMessage),
-    /// The exchange did not confirm everything in time: `channel:product` of what is missing.
-    NotConfirmed(Vec<String>),
-    /// Nothing was heard for this long (rule 6).
-    Mute(Duration),
-}
-
-impl ReconnectReason {
-    /// A label of bounded cardinality.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Self::Refused(_) => "refused",
-            Self::NotConfirmed(_) => "not_confirmed",
-            Self::Mute(_) => "mute",
-        }
-    }
-}
-
-impl fmt::Display for ReconnectReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Refused(error) => write!(f, "the exchange refused the subscription: {error}"),
-            Self::NotConfirmed(missing) => {
-                write!(f, "the exchange did not confirm {} in time", missing.join(", "))
-            }
-            Self::Mute(silence) => write!(f, "nothing was heard for {} s", silence.as_secs()),
-        }
-    }
-}
-
-impl fmt::Display for ErrorMessage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.reason {
-            Some(reason) => write!(f, "{} ({reason})", self.message),
-            None => f.write_str(&self.message),
-        }
-    }
+pub struct StateChange {
+    /// Where and what.
+    pub instrument: Instrument,
+    /// The state that it is in now.
+    pub state: FeedState,
+    /// Why it is not live; empty when it is.
+    pub why: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
-    Subscribing { deadline: Duration },
+    /// Nothing is confirmed yet.
+    Subscribing,
     Live,
     Ended,
 }
 
-/// One connection, from its opening to the wish to reconnect.
+/// The conversation about a group of products, over one connection after another. It remembers over the connections which
+/// trade of a product it has emitted last, and which products the exchange refuses.
 #[derive(Debug)]
 pub struct Session {
+    config: SessionConfig,
     feed: FeedSession,
-    source: String,
-    instruments: Instruments,
-    /// What has to be confirmed, by the names the exchange confirms it under.
-    wanted: BTreeMap<String, BTreeSet<String>>,
-    idle_timeout: Duration,
+    venue: Venue,
+    tracks: BTreeMap<Box<str>, Track>,
     state: State,
+    /// What the newest answer of the exchange lacks, for the explanation.
     missing: Vec<String>,
+    /// Whether heartbeats are to be expected: one has come, on this connection or an earlier one.
+    beats: bool,
     last_heard: Duration,
+    /// For how long nobody listened; that time does not count.
+    deaf: Duration,
     frames: u64,
 }
 
 impl Session {
     /// Begins on a fresh connection: the first action is the subscription (rule 1).
     pub fn open(config: &SessionConfig, feed: FeedSession, now: Moment, actions: &mut Vec<Action>) -> Self {
-        let products: Vec<&str> = config.products.iter().map(Product::as_str).collect();
-        let channels: Vec<&str> = config.channels.iter().map(String::as_str).collect();
-        actions.push(Action::Send(Request::subscribe_text(&products, &channels)));
-        let per_channel: BTreeSet<String> = products.iter().map(|product| (*product).to_owned()).collect();
-        let wanted = channels.iter().map(|channel| {
-            // The status channel is of the whole exchange.
-            let products = if *channel == "status" { BTreeSet::new() } else { per_channel.clone() };
-            (confirmed_name(channel).to_owned(), products)
-        });
+        let mut session = Self::new(config);
+        session.reopen(feed, now, actions);
+        session
+    }
+
+    /// A session that has no connection yet; [`Session::reopen`] gives it one.
+    pub fn new(config: &SessionConfig) -> Self {
         let mut session = Self {
-            feed,
-            source: config.source.clone(),
-            instruments: Instruments::new(&config.products),
-            wanted: wanted.collect(),
-            idle_timeout: config.idle_timeout,
-            state: State::Subscribing { deadline: now.uptime.saturating_add(config.confirm_timeout) },
+            config: SessionConfig { products: Vec::new(), ..config.clone() },
+            feed: FeedSession { id: String::new(), started: domain::UnixNanos::default() },
+            venue: Venue::coinbase(),
+            tracks: BTreeMap::new(),
+            state: State::Ended,
             missing: Vec::new(),
-            last_heard: now.uptime,
+            beats: false,
+            last_heard: Duration::ZERO,
+            deaf: Duration::ZERO,
             frames: 0,
         };
-        session.missing = session.lacking(&Subscriptions::default());
+        for product in &config.products {
+            session.add(product);
+        }
         session
+    }
+
+    /// Goes on, on a fresh connection.
+    pub fn reopen(&mut self, feed: FeedSession, now: Moment, actions: &mut Vec<Action>) {
+        self.feed = feed;
+        self.state = State::Subscribing;
+        self.frames = 0;
+        self.last_heard = self.clock(now);
+        self.missing = self.lacking(&super::Subscriptions::default());
+        self.tracks.retain(|_, track| !track.has_left());
+        self.tracks.values_mut().for_each(Track::reset);
+        self.subscribe_first(now, actions);
     }
 
     /// Takes a frame that arrived at `now`, appends what follows from it, and says of what kind it was.
@@ -152,7 +168,7 @@ impl Session {
             return FrameKind::Unknown;
         }
         self.frames = self.frames.saturating_add(1);
-        self.last_heard = now.uptime;
+        self.last_heard = self.clock(now);
         let message = match parse(frame) {
             Ok(message) => message,
             Err(fault) => {
@@ -161,88 +177,97 @@ impl Session {
             }
         };
         let kind = message.kind();
-        match message {
-            Message::Ticker(ticker) => actions.push(match ticker.to_tick(&self.instruments, now.wall) {
-                Ok(tick) => Action::Emit(tick),
-                Err(fault) => self.quarantine(&fault, frame, now),
-            }),
-            Message::Subscriptions(answer) => self.confirm(&answer, actions),
-            Message::Error(error) => self.complain(error, actions),
-            // A heartbeat has done its work by arriving; what is not known is counted by its kind (rule 3).
-            Message::Heartbeat(_) | Message::Ignored(_) => {}
+        let taken = match message {
+            Message::Ticker(ticker) => self.take_ticker(&ticker, now, actions),
+            Message::Heartbeat(beat) => self.take_heartbeat(&beat, actions),
+            Message::Subscriptions(answer) => {
+                self.confirm(&answer, actions);
+                Ok(())
+            }
+            Message::Error(error) => {
+                self.complain(error, now, actions);
+                Ok(())
+            }
+            // What is not known is counted by its kind (rule 3).
+            Message::Ignored(_) => Ok(()),
+        };
+        if let Err(fault) = taken {
+            actions.push(self.quarantine(&fault, frame, now));
         }
         kind
     }
 
     /// Looks at the deadlines; to be called several times per second.
     pub fn tick(&mut self, now: Moment, actions: &mut Vec<Action>) {
-        let silence = now.uptime.saturating_sub(self.last_heard);
-        match self.state {
-            State::Ended => {}
-            State::Subscribing { deadline } if now.uptime >= deadline => {
-                self.end(ReconnectReason::NotConfirmed(self.missing.clone()), actions);
-            }
-            State::Subscribing { .. } | State::Live if silence >= self.idle_timeout => {
-                self.end(ReconnectReason::Mute(silence), actions);
-            }
-            State::Subscribing { .. } | State::Live => {}
+        if self.state != State::Ended {
+            self.look(now, actions);
         }
     }
 
     /// Nobody listened for this long: the exchange may have spoken all the while, so that no deadline has come nearer.
     pub fn was_not_listened_to(&mut self, length: Duration) {
-        self.last_heard = self.last_heard.saturating_add(length);
-        if let State::Subscribing { deadline } = &mut self.state {
-            *deadline = deadline.saturating_add(length);
-        }
+        self.deaf = self.deaf.saturating_add(length);
     }
 
-    /// Whether everything is confirmed and the session has not ended.
+    /// Whether a product is confirmed and the connection has not ended.
     pub fn is_live(&self) -> bool {
         self.state == State::Live
     }
 
     /// How long ago anything was heard.
     pub fn silence(&self, now: Moment) -> Duration {
-        now.uptime.saturating_sub(self.last_heard)
+        self.clock(now).saturating_sub(self.last_heard)
     }
 
-    /// Rule 2: each answer lists everything, and several may come.
-    fn confirm(&mut self, answer: &Subscriptions, actions: &mut Vec<Action>) {
-        self.missing = self.lacking(answer);
-        if self.missing.is_empty() && matches!(self.state, State::Subscribing { .. }) {
-            self.state = State::Live;
-            actions.push(Action::Confirmed);
-        }
+    /// The connection has ended from outside: nothing more comes until [`Session::reopen`].
+    pub fn closed(&mut self) {
+        self.state = State::Ended;
     }
 
-    fn lacking(&self, answer: &Subscriptions) -> Vec<String> {
-        let mut missing = Vec::new();
-        for (channel, products) in &self.wanted {
-            // The exchange confirms level2 under either name.
-            let confirmed = answer
-                .channels
-                .iter()
-                .find(|confirmed| confirmed.name == *channel || confirmed_name(&confirmed.name) == channel);
-            let Some(confirmed) = confirmed else {
-                missing.push(channel.clone());
-                continue;
-            };
-            let listed: BTreeSet<&str> = confirmed.product_ids.iter().flatten().map(String::as_str).collect();
-            let lacking = products.iter().filter(|product| !listed.contains(product.as_str()));
-            missing.extend(lacking.map(|product| format!("{channel}:{product}")));
-        }
-        missing.truncate(MISSING_NAMED_MAX);
-        missing
+    /// Uptime, less the time in which nobody listened.
+    fn clock(&self, now: Moment) -> Duration {
+        now.uptime.saturating_sub(self.deaf)
     }
 
-    /// Rule 4: before everything is confirmed, a complaint is about the subscription as a whole.
-    fn complain(&mut self, error: ErrorMessage, actions: &mut Vec<Action>) {
-        if self.is_live() {
-            actions.push(Action::Report(error));
+    fn add(&mut self, product: &Product) {
+        let instrument = Instrument { venue: self.venue.clone(), product: product.clone() };
+        self.tracks.insert(product.as_str().into(), Track::new(instrument));
+    }
+
+    fn take_ticker(
+        &mut self,
+        ticker: &TickerMessage<'_>,
+        now: Moment,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), FrameFault> {
+        let Some(track) = find(&mut self.tracks, ticker.product()?)? else { return Ok(()) };
+        let tick = ticker.to_tick_of(&track.instrument, now.wall)?;
+        actions.extend(track.heard(self.last_heard).map(Action::State));
+        actions.push(if track.is_known(&tick) {
+            Action::Known(track.instrument.clone())
         } else {
-            self.end(ReconnectReason::Refused(error), actions);
+            Action::Emit(tick)
+        });
+        Ok(())
+    }
+
+    fn take_heartbeat(
+        &mut self,
+        message: &HeartbeatMessage<'_>,
+        actions: &mut Vec<Action>,
+    ) -> Result<(), FrameFault> {
+        let Some(track) = find(&mut self.tracks, message.product()?)? else { return Ok(()) };
+        let beat = message.to_heartbeat()?;
+        actions.extend(track.heard(self.last_heard).map(Action::State));
+        if let Some(overdue) = track.overdue(beat) {
+            actions.push(Action::Overdue(track.instrument.clone(), overdue));
         }
+        if !std::mem::replace(&mut self.beats, true) {
+            // Until now nobody could know that there are heartbeats at all: the time of each product begins here.
+            let clock = self.last_heard;
+            self.tracks.values_mut().for_each(|track| track.begin_waiting(clock));
+        }
+        Ok(())
     }
 
     fn end(&mut self, reason: ReconnectReason, actions: &mut Vec<Action>) {
@@ -258,19 +283,40 @@ impl Session {
             raw_length: u64::try_from(frame.len()).unwrap_or(u64::MAX),
             reason: fault.reason(),
             detail: fault.detail(),
-            source: self.source.clone(),
+            source: self.config.source.clone(),
             time: now.wall,
             identity: format!("{}/{}", self.feed.id, self.frames),
         }))
     }
 
     /// The product that a refused frame names, where it can be read that far and is configured.
-    fn instrument_of(&self, fault: &FrameFault, frame: &[u8]) -> Option<domain::Instrument> {
+    fn instrument_of(&self, fault: &FrameFault, frame: &[u8]) -> Option<Instrument> {
         if matches!(fault, FrameFault::TooLong { .. }) {
             return None;
         }
         let outline = super::parse::outline(frame)?;
-        self.instruments.find(outline.product_id.text()?).ok().cloned()
+        self.tracks.get(outline.product_id.text()?).map(|track| track.instrument.clone())
+    }
+
+    fn subscription(&self, products: &[&str]) -> String {
+        Request::subscribe_text(products, &self.channels_of_products())
+    }
+
+    /// The channels that products are subscribed to; the status channel is of the whole exchange.
+    fn channels_of_products(&self) -> Vec<&str> {
+        self.config.channels.iter().map(String::as_str).filter(|channel| *channel != "status").collect()
+    }
+}
+
+/// The track of a product; `None` when it was left a moment ago and frames of it are still under way.
+fn find<'a>(
+    tracks: &'a mut BTreeMap<Box<str>, Track>,
+    product: &str,
+) -> Result<Option<&'a mut Track>, FrameFault> {
+    match tracks.get_mut(product) {
+        Some(track) if track.has_left() => Ok(None),
+        Some(track) => Ok(Some(track)),
+        None => Err(FrameFault::UnknownProduct { product: clip(product) }),
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a ticker to a tick.
 
-use domain::{DayStats, Quote, Side, Tick, TickFlags, Trade, UnixNanos};
+use domain::{DayStats, Instrument, Quote, Side, Tick, TickFlags, Trade, UnixNanos};
 
 use super::fault::{FrameFault, clip};
 use super::field::Field;
@@ -14,7 +14,19 @@ impl TickerMessage<'_> {
     /// and drops the other fields over the years (book sizes came in October 2022), so what is absent stays absent;
     /// what is there must be sound. Whether the numbers make sense together is checked by `domain::validate`.
     pub fn to_tick(&self, instruments: &Instruments, receive_time: UnixNanos) -> Result<Tick, FrameFault> {
-        let instrument = instruments.find(self.product_id.required_text("product_id")?)?;
+        self.to_tick_of(instruments.find(self.product()?)?, receive_time)
+    }
+
+    pub(super) fn product(&self) -> Result<&str, FrameFault> {
+        self.product_id.required_text("product_id")
+    }
+
+    /// The same, of the product whose name it bears.
+    pub(super) fn to_tick_of(
+        &self,
+        instrument: &Instrument,
+        receive_time: UnixNanos,
+    ) -> Result<Tick, FrameFault> {
         Ok(Tick {
             instrument: instrument.clone(),
             run: 0,

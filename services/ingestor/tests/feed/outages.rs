@@ -57,15 +57,26 @@ async fn an_exchange_that_was_never_there_is_waited_for() {
 }
 
 #[tokio::test]
-async fn a_subscription_that_is_refused_is_told_and_tried_again() {
+async fn a_product_that_is_refused_is_told_and_tried_again_while_the_others_flow() {
     let exchange = Exchange::start(market(&["BTC-USD"], RATE)).await;
-    let mut ingestor = Ingestor::start(config(&exchange.url(), &["BTC-USD", "NOT-LISTED"])).await;
-    ingestor.waits_because("NOT-LISTED is not a valid product").await;
+    let patient = ingestor::Config {
+        refused_retry_min: Duration::from_millis(200),
+        ..config(&exchange.url(), &["BTC-USD", "NOT-LISTED"])
+    };
+    let mut ingestor = Ingestor::start(patient).await;
+    ingestor.ready().await;
+    ingestor.notes("NOT-LISTED: the exchange refuses it").await;
+    eventually(PATIENCE, || async { ingestor.ticks().await > 10 }).await;
+    let refused = vec![("NOT-LISTED".to_owned(), FeedState::BackingOff)];
+    eventually(PATIENCE, || async { ingestor.exceptions().await == refused }).await;
     let address = exchange.address;
     exchange.stop().await;
     // The product is listed now.
     let exchange = Exchange::start_at(market(&["BTC-USD", "NOT-LISTED"], RATE), address).await;
     ingestor.ready().await;
+    eventually(PATIENCE, || async { ingestor.exceptions().await.is_empty() }).await;
+    let events = ingestor.events_of("NOT-LISTED", 2).await;
+    assert_eq!(events, [FeedState::BackingOff, FeedState::Live].map(EventKind::FeedState));
     ingestor.stop().await;
     exchange.stop().await;
 }

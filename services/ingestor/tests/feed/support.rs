@@ -5,11 +5,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use bus::{Bus, FollowFrom, Work};
-use domain::{FeedEvent, Product, RejectedTick, TickBatch};
-use ingestor::Config;
+use domain::{EventKind, FeedEvent, FeedState, Product, RejectedTick, TickBatch};
+use ingestor::{Config, RestUrl};
 use runtime::{Readiness, RoleContext, Shutdown};
 use testkit::eventually;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
@@ -58,9 +59,18 @@ impl Ingestor {
     }
 
     pub(crate) async fn start_on(config: Config, bus: Bus) -> Self {
+        let (_, products) = watch::channel(config.products.clone());
+        Self::start_following(config, products, bus).await
+    }
+
+    pub(crate) async fn start_following(
+        config: Config,
+        products: watch::Receiver<Vec<Product>>,
+        bus: Bus,
+    ) -> Self {
         bus.ensure_streams().await.unwrap();
         let ctx = RoleContext::new(Readiness::new(), Shutdown::new());
-        let task = tokio::spawn(ingestor::run(config, bus.clone(), ctx.clone()));
+        let task = tokio::spawn(ingestor::run_following(config, products, bus.clone(), ctx.clone()));
         Self { ctx, bus, task }
     }
 
@@ -76,6 +86,36 @@ impl Ingestor {
             told.then_some(()).ok_or(report)
         })
         .await;
+    }
+
+    /// Waits until a note says `text`.
+    pub(crate) async fn notes(&self, text: &str) {
+        eventually(PATIENCE, || async {
+            let report = self.ctx.readiness.report();
+            let told = report.notes.iter().any(|note| note.reason.contains(text));
+            told.then_some(()).ok_or(report)
+        })
+        .await;
+    }
+
+    /// The products that its status tells to be in another state than the feed.
+    pub(crate) async fn exceptions(&self) -> Vec<(String, FeedState)> {
+        let statuses = self.bus.statuses().await.unwrap();
+        let states = statuses.into_iter().flat_map(|status| status.product_states);
+        states.map(|(instrument, state)| (instrument.product.to_string(), state)).collect()
+    }
+
+    /// What has been told of a product so far, once there is `count` of it.
+    pub(crate) async fn events_of(&self, product: &str, count: usize) -> Vec<EventKind> {
+        let mut follower = self.bus.follow_events(FollowFrom::AfterSequence(0));
+        let mut kinds = Vec::new();
+        while kinds.len() < count {
+            let event = timeout(PATIENCE, follower.next()).await.expect("an event").unwrap().content;
+            if event.instrument.product.as_str() == product {
+                kinds.push(event.kind);
+            }
+        }
+        kinds
     }
 
     /// Requests the shutdown and waits until it has drained.
@@ -133,13 +173,14 @@ pub(crate) fn products(names: &[&str]) -> Vec<Product> {
     names.iter().map(|name| Product::new(name).unwrap()).collect()
 }
 
-/// Impatient, so that nothing takes long.
+/// Impatient, so that nothing takes long; what the REST API brings has tests of its own.
 pub(crate) fn config(url: &str, names: &[&str]) -> Config {
     Config {
         url: url.to_owned(),
         products: products(names),
         reconnect_delay_min: Duration::from_millis(10),
         reconnect_delay_max: Duration::from_millis(100),
+        rest_url: RestUrl::Off,
         ..Config::default()
     }
 }

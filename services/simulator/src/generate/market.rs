@@ -1,10 +1,12 @@
 //! A market that is made up: trades around a price that wanders, in exact decimals.
 
 use domain::{Decimal, Product, Side, UnixNanos};
+use venues::coinbase::rest::RestTrade;
 
 use super::day::{Day, Stats};
 use super::random::Random;
 use crate::config::GenerateConfig;
+use crate::listing::Decimals;
 use crate::wire;
 
 /// Some products with their real increments, and prices and sizes as they could be: name, decimals of the price, price,
@@ -33,6 +35,7 @@ pub(crate) struct Market {
 pub(crate) struct Ticker {
     pub(crate) product: Product,
     pub(crate) frame: String,
+    pub(crate) trade: RestTrade,
 }
 
 /// One product.
@@ -103,13 +106,12 @@ impl Market {
         let course = self.courses.get_mut(index)?;
         course.sequence = course.sequence.saturating_add(sequence_step);
         course.trade_id = course.trade_id.saturating_add(1);
-        let frame = course.trade(self.last_time, &mut self.random);
-        Some(Ticker { product: course.product.clone(), frame })
+        Some(course.trade(self.last_time, &mut self.random))
     }
 }
 
 impl Course {
-    fn trade(&mut self, at: UnixNanos, random: &mut Random) -> String {
+    fn trade(&mut self, at: UnixNanos, random: &mut Random) -> Ticker {
         self.wander(random);
         let size = self.size(random);
         let stats = self.day.add(at, self.price, size);
@@ -121,7 +123,15 @@ impl Course {
         let bid = self.price.saturating_sub(below).max(1);
         let ask = self.price.saturating_add(above).max(bid.saturating_add(1));
         let sizes = (self.size(random), self.size(random));
-        wire::text(&self.ticker(at, size, stats, (bid, ask), sizes))
+        let frame = wire::text(&self.ticker(at, size, stats, (bid, ask), sizes));
+        let trade = RestTrade {
+            trade_id: self.trade_id,
+            time: at,
+            price: Decimal::new(self.price, self.price_decimals),
+            size: Decimal::new(size, self.size_decimals),
+            maker_side: self.side.opposite(),
+        };
+        Ticker { product: self.product.clone(), frame, trade }
     }
 
     /// The price moves by a small part of itself, at least by an increment, and is drawn back to its anchor.
@@ -181,6 +191,12 @@ impl Course {
             last_size: short(size, self.size_decimals),
         }
     }
+}
+
+/// The decimals of a product's prices and sizes.
+pub(crate) fn decimals(product: &str) -> Decimals {
+    let (price, _, size, _) = manner(product);
+    Decimals { price, size }
 }
 
 /// Decimals of the price, price, decimals of the size, usual size; for a product that is not known, from its name.

@@ -3,4 +3,5 @@
 
 mod protocol;
 mod replay;
+mod rest;
 mod support;

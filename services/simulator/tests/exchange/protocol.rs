@@ -3,20 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Exchange, PATIENCE, frames, truth};
+use crate::support::{Client, Exchange, PATIENCE, frames, market, truth};
 use domain::{Product, UnixNanos, validate};
 use runtime::{Readiness, RoleContext, Shutdown};
-use simulator::{Config, Error, GenerateConfig, Rate, Source};
+use simulator::{Config, Error, Rate, Source};
 use tokio::net::TcpListener;
 use venues::coinbase::{Instruments, Message, parse};
-
-fn market(products: &[&str], rate: Rate) -> Config {
-    let products = products.iter().map(|name| Product::new(name).unwrap()).collect();
-    Config {
-        source: Source::Generate(GenerateConfig { products, rate, ..GenerateConfig::default() }),
-        ..Config::default()
-    }
-}
 
 #[tokio::test]
 async fn a_client_that_does_not_subscribe_is_disconnected() {

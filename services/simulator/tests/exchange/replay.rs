@@ -1,19 +1,15 @@
 //! Replays over real sockets.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Exchange, data, frames, recorded, truth};
-use simulator::{Config, ReplayConfig, Source, Speed};
+use crate::support::{Client, Exchange, data, frames, recorded, replay, truth};
+use simulator::{Config, Speed};
 
 const PRODUCTS_2021: [&str; 10] = [
     "BAND-BTC", "BAND-GBP", "CRV-EUR", "DASH-BTC", "NMR-EUR", "NU-GBP", "SKL-BTC", "SKL-GBP", "SKL-USD",
     "YFI-BTC",
 ];
-
-fn replay(path: &Path, speed: Speed) -> Config {
-    Config { source: Source::Replay(ReplayConfig { path: path.to_owned(), speed }), ..Config::default() }
-}
 
 fn written(folder: &tempfile::TempDir, lines: &[String]) -> PathBuf {
     let path = folder.path().join("recording.jsonl");

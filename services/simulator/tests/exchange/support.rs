@@ -3,14 +3,18 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use domain::Product;
 use futures::{SinkExt as _, StreamExt as _};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::client::conn::http1::SendRequest;
+use hyper_util::rt::TokioIo;
 use runtime::{Readiness, RoleContext, Shutdown};
 use serde_json::Value;
-use simulator::{Config, Error};
+use simulator::{Config, Error, GenerateConfig, Rate, ReplayConfig, Source, Speed};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// Long enough for a machine under load; nothing waits for it in a test that passes.
@@ -91,6 +95,65 @@ impl Client {
         }
         texts
     }
+}
+
+/// One HTTP connection that is kept.
+pub(crate) struct Http(SendRequest<Empty<Bytes>>);
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Bytes,
+    headers: http::HeaderMap,
+}
+
+impl Http {
+    pub(crate) async fn connect(url: &str) -> Self {
+        let stream = TcpStream::connect(url.trim_start_matches("ws://")).await.unwrap();
+        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        Self(sender)
+    }
+
+    pub(crate) async fn get(&mut self, path: &str) -> Answer {
+        self.get_with(path, &[]).await
+    }
+
+    pub(crate) async fn get_with(&mut self, path: &str, headers: &[(&str, &str)]) -> Answer {
+        let mut request = http::Request::get(path).header("host", "exchange");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let answered = async {
+            self.0.ready().await.unwrap();
+            let answer = self.0.send_request(request.body(Empty::new()).unwrap()).await.unwrap();
+            let (head, body) = answer.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            Answer { status: head.status.as_u16(), headers: head.headers, body }
+        };
+        timeout(PATIENCE, answered).await.expect("an answer")
+    }
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).map(|value| value.to_str().unwrap())
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+}
+
+pub(crate) fn market(products: &[&str], rate: Rate) -> Config {
+    let products = products.iter().map(|name| Product::new(name).unwrap()).collect();
+    Config {
+        source: Source::Generate(GenerateConfig { products, rate, ..GenerateConfig::default() }),
+        ..Config::default()
+    }
+}
+
+pub(crate) fn replay(path: &Path, speed: Speed) -> Config {
+    Config { source: Source::Replay(ReplayConfig { path: path.to_owned(), speed }), ..Config::default() }
 }
 
 pub(crate) fn data(name: &str) -> PathBuf {

@@ -24,6 +24,8 @@ pub(super) struct Durable {
     again: BTreeMap<u64, u64>,
     /// Delivered and not acknowledged: until when, and how often so far.
     taken: BTreeMap<u64, Taken>,
+    /// The highest message that was acknowledged, or the last one that was gone when this was made.
+    acknowledged: u64,
     /// The deadlines in the order in which they end; entries that no longer count are skipped.
     deadlines: VecDeque<(Instant, u64)>,
 }
@@ -35,7 +37,8 @@ struct Taken {
 }
 
 impl Durable {
-    pub(super) fn new(spec: &DurableSpec) -> Self {
+    /// One that is to have everything after the message `after`.
+    pub(super) fn new(spec: &DurableSpec, after: u64) -> Self {
         Self {
             filters: spec.filters.clone(),
             ack_wait: spec.ack_wait,
@@ -44,6 +47,7 @@ impl Durable {
             ready: BTreeSet::new(),
             again: BTreeMap::new(),
             taken: BTreeMap::new(),
+            acknowledged: after,
             deadlines: VecDeque::new(),
         }
     }
@@ -107,7 +111,15 @@ impl Durable {
     pub(super) fn acknowledge(&mut self, sequence: u64) -> bool {
         let known = self.taken.remove(&sequence).is_some() || self.again.remove(&sequence).is_some();
         // After a reset an acknowledgement of the time before is as good.
-        self.ready.remove(&sequence) || known
+        let known = self.ready.remove(&sequence) || known;
+        if known {
+            self.acknowledged = self.acknowledged.max(sequence);
+        }
+        known
+    }
+
+    pub(super) fn acknowledged(&self) -> u64 {
+        self.acknowledged
     }
 
     /// When a message is due again, unless it is acknowledged before.
@@ -146,13 +158,16 @@ mod tests {
     use crate::StreamKind;
 
     fn durable(unacknowledged_max: usize) -> Durable {
-        let mut durable = Durable::new(&DurableSpec {
-            stream: StreamKind::Raw,
-            name: "test".into(),
-            filters: vec!["lf.raw.0.>".into()],
-            ack_wait: Duration::from_secs(10),
-            unacknowledged_max,
-        });
+        let mut durable = Durable::new(
+            &DurableSpec {
+                stream: StreamKind::Raw,
+                name: "test".into(),
+                filters: vec!["lf.raw.0.>".into()],
+                ack_wait: Duration::from_secs(10),
+                unacknowledged_max,
+            },
+            0,
+        );
         for sequence in 1..=5 {
             durable.add(sequence);
         }

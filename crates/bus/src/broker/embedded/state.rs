@@ -252,7 +252,8 @@ impl State {
 
     fn add_durable(&mut self, spec: &DurableSpec) -> usize {
         let index = self.durables.len();
-        let mut durable = Durable::new(spec);
+        let oldest = self.messages.first_key_value().map_or(self.next_sequence, |(first, _)| *first);
+        let mut durable = Durable::new(spec, oldest.saturating_sub(1));
         for (name, subject) in &mut self.subjects {
             if durable.wants(name) {
                 subject.durables.push(index);

@@ -30,14 +30,15 @@ impl WorkConsumer {
         self.broker.stream(self.spec.stream, "read work")
     }
 
-    pub(crate) fn reset(&mut self) -> Result<(), BrokerError> {
+    /// Whoever read with it before is cut off in any case.
+    pub(crate) fn reset(&mut self) -> Result<u64, BrokerError> {
         let stream = self.stream()?;
         let mut state = stream.lock();
         let durable = state.durable(&self.spec);
         durable.update(&self.spec);
         durable.reset();
         self.epoch = durable.epoch();
-        Ok(())
+        Ok(durable.acknowledged())
     }
 
     pub(crate) async fn fetch(&self, max: usize, wait: Duration) -> Result<Vec<WorkMessage>, BrokerError> {

@@ -16,7 +16,9 @@ use crate::{
 };
 
 /// The metadata of `LF_RAW` that holds the shard count.
-const SHARDS: &str = "lf-shards";
+pub(super) const SHARDS: &str = "lf-shards";
+/// The metadata of `LF_RAW` that holds the count that the streams are being rewritten for.
+pub(super) const RESHARDING: &str = "lf-resharding";
 /// How often a stream that others make at the same time is looked at anew.
 const ATTEMPTS_MAX: usize = 5;
 /// How long to leave the others to it before that: a cluster makes a stream in several steps.
@@ -156,6 +158,10 @@ fn same_limits(existing: &Config, wanted: &Config) -> bool {
 fn check_shards(spec: &StreamSpec, existing: &Config) -> Result<(), ManageError> {
     let Some(wanted) = spec.shards else { return Ok(()) };
     let found = existing.metadata.get(SHARDS).cloned().unwrap_or_else(|| "an unknown number of".into());
+    if let Some(to) = existing.metadata.get(RESHARDING) {
+        let (stream, to) = (spec.name.clone(), to.clone());
+        return Err(ManageError::Resharding { stream, from: found, to });
+    }
     if found != wanted.to_string() {
         return Err(ManageError::ShardCount { stream: spec.name.clone(), existing: found, wanted });
     }

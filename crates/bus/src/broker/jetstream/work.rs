@@ -5,10 +5,10 @@ use std::{error::Error, time::Duration};
 use async_nats::{
     Subject,
     jetstream::{
-        AckKind, ErrorCode,
-        consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
+        AckKind,
+        consumer::{DeliverPolicy, PullConsumer, pull},
         message::Acker,
-        stream::{ConsumerError, ConsumerErrorKind, ConsumerResetErrorKind, Stream},
+        stream::{ConsumerError, ConsumerResetErrorKind, Stream},
     },
 };
 use futures::FutureExt as _;
@@ -17,6 +17,8 @@ use tokio::{sync::watch, time::timeout};
 use super::{
     JetStream,
     connection::{Disorder, next_message},
+    durable::{config, delete, refuse_conflicts},
+    is_consumer_missing,
     wire::from_delivery,
 };
 use crate::{
@@ -28,10 +30,11 @@ use crate::{
 const AHEAD_MESSAGES_MAX: usize = 1000;
 /// How many bytes the server may send ahead: what one worker holds in memory at most.
 const AHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// How long one request for messages stands before it is renewed.
-const REQUEST_EXPIRES: Duration = Duration::from_secs(30);
-/// How often the server says that it is there; twice without it is an error.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How long one request for messages stands before it is renewed. An owner that hangs swallows messages of `LF_TICKS` for as
+/// long, whoever has taken its place: resetting the consumer does not end its request.
+const REQUEST_EXPIRES: Duration = Duration::from_secs(5);
+/// How often the server says that it is there; twice without it is an error. At most half of the above.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 
 /// A durable consumer in use.
 pub(crate) struct WorkConsumer {
@@ -63,7 +66,7 @@ impl WorkConsumer {
         }
     }
 
-    pub(crate) async fn reset(&mut self) -> Result<(), BrokerError> {
+    pub(crate) async fn reset(&mut self, anew: bool) -> Result<u64, BrokerError> {
         // What the server has sent ahead comes again.
         self.messages = None;
         self.consumer = None;
@@ -71,47 +74,58 @@ impl WorkConsumer {
         let kind = self.spec.stream;
         let operation = "reset the consumer";
         let stream = self.broker.stream(kind, operation).await?;
-        let consumer = if kind == StreamKind::Raw {
-            self.make_anew(&stream).await.map_err(Into::into)
-        } else {
-            self.set_back(&stream).await
+        let existing = match stream.consumer_info(&self.spec.name).await {
+            Ok(info) => Some(info),
+            Err(error) if is_consumer_missing(&error) => None,
+            Err(error) => return Err(self.broker.error(operation, kind, error)),
+        };
+        if let Some(existing) = &existing {
+            refuse_conflicts(&self.spec, &existing.config)
+                .map_err(|conflict| self.broker.error(operation, kind, conflict))?;
+        }
+        let consumer = match existing {
+            None => stream.create_consumer(config(&self.spec, DeliverPolicy::All)).await.map_err(Into::into),
+            // Of a work queue nothing is lost when its consumer is made anew, since what was acknowledged is no longer
+            // there. And whoever read with it before is cut off: an owner who hangs would otherwise go on taking messages.
+            Some(_) if kind == StreamKind::Raw => {
+                self.make_anew(&stream, DeliverPolicy::All).await.map_err(Into::into)
+            }
+            // Elsewhere the consumer is the only one who knows what was acknowledged. What it says goes over to the new one;
+            // what was acknowledged out of order comes again, which the sink's keys make harmless.
+            Some(existing) if anew => {
+                let start_sequence = existing.ack_floor.stream_sequence.saturating_add(1);
+                let behind = DeliverPolicy::ByStartSequence { start_sequence };
+                self.make_anew(&stream, behind).await.map_err(Into::into)
+            }
+            Some(existing) => self.set_back(&stream, existing.config.deliver_policy).await,
         };
         let consumer = consumer.map_err(|error| self.broker.error(operation, kind, error))?;
-        self.delivered = consumer.cached_info().delivered.consumer_sequence;
+        let info = consumer.cached_info();
+        self.delivered = info.delivered.consumer_sequence;
+        let floor = info.ack_floor.stream_sequence;
         self.consumer = Some(consumer);
-        Ok(())
+        Ok(floor)
     }
 
-    /// Of a work queue nothing is lost when its consumer is made anew, since what was acknowledged is no longer
-    /// there. And whoever read with it before is cut off: an owner who hangs would otherwise go on taking messages.
-    async fn make_anew(&self, stream: &Stream<()>) -> Result<PullConsumer, ConsumerError> {
-        match stream.delete_consumer(&self.spec.name).await {
-            Ok(_) => {}
-            Err(error) if is_missing(&error) => {}
-            Err(error) => return Err(error),
-        }
-        stream.create_consumer(self.config()).await
+    async fn make_anew(
+        &self,
+        stream: &Stream<()>,
+        from: DeliverPolicy,
+    ) -> Result<PullConsumer, ConsumerError> {
+        delete(stream, &self.spec.name).await?;
+        stream.create_consumer(config(&self.spec, from)).await
     }
 
-    /// Elsewhere the consumer is the only one who knows what was acknowledged, and has to stay.
-    async fn set_back(&self, stream: &Stream<()>) -> Result<PullConsumer, Box<dyn Error + Send + Sync>> {
-        let mut consumer: PullConsumer = stream.create_consumer(self.config()).await?;
+    async fn set_back(
+        &self,
+        stream: &Stream<()>,
+        from: DeliverPolicy,
+    ) -> Result<PullConsumer, Box<dyn Error + Send + Sync>> {
+        let mut consumer: PullConsumer = stream.create_consumer(config(&self.spec, from)).await?;
         match consumer.reset(None).await {
             // Servers before 2.14 cannot: what was not acknowledged then comes when its time is over.
             Err(error) if error.kind() != ConsumerResetErrorKind::NotFound => Err(error.into()),
             _ => Ok(consumer),
-        }
-    }
-
-    fn config(&self) -> pull::Config {
-        pull::Config {
-            durable_name: Some(self.spec.name.clone()),
-            deliver_policy: DeliverPolicy::All,
-            ack_policy: AckPolicy::Explicit,
-            ack_wait: self.spec.ack_wait,
-            filter_subjects: self.spec.filters.clone(),
-            max_ack_pending: i64::try_from(self.spec.unacknowledged_max).unwrap_or(i64::MAX),
-            ..pull::Config::default()
         }
     }
 
@@ -199,8 +213,4 @@ impl WorkConsumer {
     fn error(&self, source: impl Into<Box<dyn Error + Send + Sync>>) -> BrokerError {
         self.broker.error("fetch", self.spec.stream, source)
     }
-}
-
-fn is_missing(error: &ConsumerError) -> bool {
-    matches!(error.kind(), ConsumerErrorKind::JetStream(answer) if answer.error_code() == ErrorCode::CONSUMER_NOT_FOUND)
 }

@@ -1,0 +1,212 @@
+//! The gaps that are to be fetched: which comes next, what an answer makes of them, and when to give one up.
+
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use domain::{Gap, GapState, Instrument};
+use tokio::time::Instant;
+use venues::coinbase::rest::TRADES_PER_PAGE_MAX;
+
+use super::ranges::{Ranges, joined};
+
+/// In how many pieces a gap is given up at most; each of them is an event.
+const PIECES_MAX: usize = 100;
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// How many gaps may wait.
+    pub(super) gaps_max: usize,
+    /// A gap of more trades is not fetched.
+    pub(super) trades_max: u64,
+    /// How often the exchange must have answered without a trade before the trade counts as gone.
+    pub(super) attempts_max: u32,
+    pub(super) attempt_delay_min: Duration,
+}
+
+/// What became of a gap that was opened.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    Taken,
+    /// There was no room; the oldest gap is forgotten for now, which may be this one.
+    PutOff,
+    /// Nobody will fetch it.
+    TooLarge(Gap),
+}
+
+/// Gaps, newest first.
+#[derive(Debug)]
+pub(super) struct Wanted {
+    limits: Limits,
+    gaps: HashMap<Instrument, Vec<Entry>>,
+    count: usize,
+    /// The place in the order of the next gap.
+    next_place: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    gap: Gap,
+    place: u64,
+    missing: Ranges,
+    attempts: u32,
+    due: Instant,
+}
+
+/// Trades to be asked for: at most one page.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) instrument: Instrument,
+    /// What to ask for; not all of it need be missing.
+    pub(super) range: RangeInclusive<u64>,
+    /// What of it is missing.
+    pub(super) missing: Vec<Ranges>,
+}
+
+impl Job {
+    pub(super) fn wants(&self, trade_id: u64) -> bool {
+        self.missing.iter().any(|ranges| ranges.contains(trade_id))
+    }
+}
+
+impl Wanted {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self { limits, gaps: HashMap::new(), count: 0, next_place: 0 }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    pub(super) fn clear(&mut self) {
+        self.gaps.clear();
+        self.count = 0;
+    }
+
+    /// A gap was found; it is not fetched before `due`.
+    pub(super) fn open(&mut self, gap: Gap, due: Instant) -> Opened {
+        let missing = Ranges::of(gap.first_trade_id, gap.last_trade_id);
+        if missing.count() > self.limits.trades_max {
+            return Opened::TooLarge(Gap { state: GapState::Unrepairable, ..gap });
+        }
+        let same = |entry: &Entry| {
+            (entry.gap.first_trade_id, entry.gap.last_trade_id) == (gap.first_trade_id, gap.last_trade_id)
+        };
+        let entries = self.gaps.entry(gap.instrument.clone()).or_default();
+        if missing.is_empty() || entries.iter().any(same) {
+            return Opened::Taken;
+        }
+        entries.push(Entry { gap, place: self.next_place, missing, attempts: 0, due });
+        self.next_place += 1;
+        self.count += 1;
+        if self.count <= self.limits.gaps_max {
+            return Opened::Taken;
+        }
+        self.forget_oldest();
+        Opened::PutOff
+    }
+
+    /// These trades are there, or known to be gone.
+    pub(super) fn close(&mut self, gap: &Gap) {
+        let range = gap.first_trade_id..=gap.last_trade_id;
+        if let Some(entries) = self.gaps.get_mut(&gap.instrument) {
+            entries.iter_mut().for_each(|entry| entry.missing.remove(&range));
+        }
+        self.drop_done(&gap.instrument);
+    }
+
+    /// What to ask for next: of the newest gap that is due, and with it whatever else is missing within one page.
+    pub(super) fn next(&self, now: Instant, is_ours: impl Fn(&Instrument) -> bool) -> Option<Job> {
+        let ours = self.gaps.iter().filter(|(instrument, _)| is_ours(instrument));
+        let due = ours.flat_map(|(_, entries)| entries).filter(|entry| entry.due <= now);
+        let newest = due.max_by_key(|entry| entry.place)?;
+        let entries = self.gaps.get(&newest.gap.instrument)?;
+        let (first, last) = (newest.missing.first()?, newest.missing.last()?);
+        let width = u64::from(TRADES_PER_PAGE_MAX) - 1;
+        // From the old end on, so that trades come in their order; a small gap is asked for up to its end, and with it its
+        // older neighbours.
+        let last = last.min(first.saturating_add(width));
+        let page = last.saturating_sub(width)..=last;
+        let first = entries.iter().filter_map(|entry| entry.missing.within(&page)).min()?;
+        let range = first..=last;
+        let missing = entries.iter().filter(|entry| entry.missing.intersects(&range));
+        let missing = missing.map(|entry| entry.missing.clone()).collect();
+        Some(Job { instrument: newest.gap.instrument.clone(), range, missing })
+    }
+
+    /// When the next gap is due.
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.gaps.values().flatten().map(|entry| entry.due).min()
+    }
+
+    /// The exchange has answered: `trades` are published, in ascending order, and `absent` it has not got. Returns what is
+    /// given up, as gaps of exactly those trades.
+    pub(super) fn settle(
+        &mut self,
+        job: &Job,
+        trades: &[u64],
+        absent: &[RangeInclusive<u64>],
+        now: Instant,
+    ) -> Vec<Gap> {
+        let Some(entries) = self.gaps.get_mut(&job.instrument) else { return Vec::new() };
+        let published = joined(trades.iter().copied());
+        let mut lost = Vec::new();
+        for entry in entries.iter_mut().filter(|entry| entry.missing.intersects(&job.range)) {
+            published.iter().for_each(|range| entry.missing.remove(range));
+            if !absent.iter().any(|range| entry.missing.intersects(range)) {
+                continue;
+            }
+            entry.attempts += 1;
+            if entry.attempts < self.limits.attempts_max {
+                let delay = 3_u32.saturating_pow(entry.attempts - 1);
+                entry.due = now + self.limits.attempt_delay_min.saturating_mul(delay);
+            } else {
+                lost.extend(given_up(entry));
+                entry.missing = Ranges::default();
+            }
+        }
+        self.drop_done(&job.instrument);
+        lost
+    }
+
+    fn drop_done(&mut self, instrument: &Instrument) {
+        let Some(entries) = self.gaps.get_mut(instrument) else { return };
+        let before = entries.len();
+        entries.retain(|entry| !entry.missing.is_empty());
+        self.count -= before - entries.len();
+        if entries.is_empty() {
+            self.gaps.remove(instrument);
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let places = self.gaps.values().flatten().map(|entry| entry.place);
+        let Some(oldest) = places.min() else { return };
+        for entries in self.gaps.values_mut() {
+            entries.retain(|entry| entry.place != oldest);
+        }
+        self.gaps.retain(|_, entries| !entries.is_empty());
+        self.count -= 1;
+    }
+}
+
+/// What is still missing of a gap, piece by piece; in too many pieces, the gap as a whole.
+fn given_up(entry: &Entry) -> Vec<Gap> {
+    let whole = [entry.gap.first_trade_id..=entry.gap.last_trade_id];
+    let pieces = entry.missing.as_slice();
+    let pieces = if pieces.len() > PIECES_MAX { &whole } else { pieces };
+    let given_up = pieces.iter().map(|piece| Gap {
+        first_trade_id: *piece.start(),
+        last_trade_id: *piece.end(),
+        state: GapState::Unrepairable,
+        ..entry.gap.clone()
+    });
+    given_up.collect()
+}
+
+#[cfg(test)]
+mod tests;

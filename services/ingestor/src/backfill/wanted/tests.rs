@@ -1,0 +1,137 @@
+use super::*;
+use domain::{GapCause, UnixNanos};
+
+fn wanted() -> Wanted {
+    Wanted::new(Limits {
+        gaps_max: 3,
+        trades_max: 5_000,
+        attempts_max: 3,
+        attempt_delay_min: Duration::from_secs(2),
+    })
+}
+
+fn gap(product: &str, first: u64, last: u64) -> Gap {
+    Gap {
+        instrument: Instrument::new("coinbase", product).unwrap(),
+        run: 0,
+        first_trade_id: first,
+        last_trade_id: last,
+        after: None,
+        before: None,
+        detected_at: UnixNanos::new(0),
+        cause: GapCause::Disconnect,
+        state: GapState::Open,
+        repaired_count: 0,
+    }
+}
+
+fn repaired(product: &str, first: u64, last: u64) -> Gap {
+    Gap { state: GapState::Repaired, ..gap(product, first, last) }
+}
+
+fn next(wanted: &Wanted, now: Instant) -> Option<(String, RangeInclusive<u64>)> {
+    wanted.next(now, |_| true).map(|job| (job.instrument.product.to_string(), job.range))
+}
+
+#[test]
+fn the_newest_gap_comes_first_and_older_neighbours_come_along() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    assert_eq!(wanted.open(gap("A", 100, 109), now), Opened::Taken);
+    assert_eq!(wanted.open(gap("B", 1, 1), now), Opened::Taken);
+    assert_eq!(wanted.open(gap("A", 1_050, 1_059), now), Opened::Taken);
+    let job = wanted.next(now, |_| true).unwrap();
+    assert_eq!((job.instrument.product.as_str(), job.range.clone()), ("A", 100..=1_059));
+    assert!(job.wants(109) && !job.wants(110) && !job.wants(1_049) && job.wants(1_050));
+    let trades: Vec<u64> = (100..=109).chain(1_050..=1_059).collect();
+    assert_eq!(wanted.settle(&job, &trades, &[], now), []);
+    assert_eq!(next(&wanted, now), Some(("B".into(), 1..=1)));
+    assert_eq!(wanted.next(now, |instrument| instrument.product.as_str() != "B"), None, "not ours");
+    assert_eq!(wanted.len(), 1);
+}
+
+#[test]
+fn a_long_gap_is_fetched_in_pages_in_the_order_of_its_trades() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    wanted.open(gap("A", 1, 2_500), now);
+    for range in [1..=1_000, 1_001..=2_000, 1_501..=2_500] {
+        let job = wanted.next(now, |_| true).unwrap();
+        let start = *job.range.start();
+        assert!(job.range.end() == range.end() && start >= *range.start(), "{job:?}");
+        let trades: Vec<u64> = job.range.clone().collect();
+        wanted.settle(&job, &trades, &[], now);
+    }
+    assert!(wanted.is_empty());
+}
+
+#[test]
+fn nothing_is_due_before_its_time() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    let later = now + Duration::from_secs(1);
+    wanted.open(gap("A", 1, 2), later);
+    assert_eq!((next(&wanted, now), wanted.next_due()), (None, Some(later)));
+    assert_eq!(next(&wanted, later), Some(("A".into(), 1..=2)));
+}
+
+#[test]
+fn what_others_have_repaired_or_given_up_is_not_fetched() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    wanted.open(gap("A", 10, 20), now);
+    wanted.open(gap("A", 15, 30), now);
+    wanted.close(&repaired("B", 0, u64::MAX));
+    wanted.close(&repaired("A", 10, 20));
+    assert_eq!(next(&wanted, now), Some(("A".into(), 21..=30)), "the trades that both have are there");
+    wanted.close(&repaired("A", 21, 30));
+    assert!(wanted.is_empty() && next(&wanted, now).is_none());
+}
+
+#[test]
+fn trades_that_the_exchange_has_not_got_are_asked_for_again_and_given_up_in_the_end() {
+    let (mut wanted, mut now) = (wanted(), Instant::now());
+    wanted.open(gap("A", 10, 20), now);
+    let job = wanted.next(now, |_| true).unwrap();
+    let trades: Vec<u64> = (10..=17).collect();
+    assert_eq!(wanted.settle(&job, &trades, &[18..=20], now), []);
+    for delay in [2, 6] {
+        assert_eq!(next(&wanted, now), None);
+        now += Duration::from_secs(delay);
+        assert_eq!(next(&wanted, now), Some(("A".into(), 18..=20)));
+        let job = wanted.next(now, |_| true).unwrap();
+        let lost = wanted.settle(&job, &[], &[18..=20], now);
+        if delay == 6 {
+            let gone = Gap { state: GapState::Unrepairable, ..gap("A", 18, 20) };
+            assert_eq!(lost, [gone], "exactly what is missing");
+        } else {
+            assert_eq!(lost, []);
+        }
+    }
+    assert!(wanted.is_empty());
+}
+
+#[test]
+fn too_much_is_not_fetched_and_too_many_put_the_oldest_off() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    let huge = gap("A", 1, 5_001);
+    let told = Gap { state: GapState::Unrepairable, ..huge.clone() };
+    assert_eq!(wanted.open(huge, now), Opened::TooLarge(told));
+    for (number, product) in ["A", "B", "C"].into_iter().enumerate() {
+        assert_eq!(wanted.open(gap(product, 1, 9), now), Opened::Taken, "{number}");
+        assert_eq!(wanted.open(gap(product, 1, 9), now), Opened::Taken, "said twice it is one");
+    }
+    assert_eq!(wanted.open(gap("D", 1, 9), now), Opened::PutOff);
+    assert_eq!((wanted.len(), wanted.gaps.contains_key(&gap("A", 1, 9).instrument)), (3, false));
+}
+
+#[test]
+fn what_is_given_up_is_told_in_its_pieces_unless_there_are_too_many() {
+    for (count, pieces) in [(200, 100), (202, 1)] {
+        let (mut wanted, now) = (wanted(), Instant::now());
+        wanted.limits.attempts_max = 1;
+        wanted.open(gap("A", 1, count), now);
+        let job = wanted.next(now, |_| true).unwrap();
+        let odd: Vec<u64> = (1..=count).step_by(2).collect();
+        let lost = wanted.settle(&job, &odd, &[1..=count], now);
+        assert_eq!(lost.len(), pieces);
+        assert_eq!(lost.last().unwrap().last_trade_id, count);
+        assert!(wanted.is_empty());
+    }
+}

@@ -1,0 +1,131 @@
+//! What a round became on its way out: rejects, events, fills, ticks.
+
+use bus::Source;
+use domain::{EventKind, FeedEvent, Instrument, RejectedTick, ShardProgress, TickBatch, UnixNanos};
+use futures::future::try_join_all;
+use metrics::{counter, histogram};
+use tracing::{info, warn};
+
+use super::Owner;
+use crate::{
+    metrics as names,
+    pending::Pending,
+    worker::{Error, bus_error},
+};
+
+/// How many rejects, or products with events, may be on their way at once.
+const PUBLISHES_IN_FLIGHT_MAX: usize = 64;
+
+impl Owner<'_> {
+    pub(super) async fn file(&self, rejects: &[RejectedTick]) -> Result<(), Error> {
+        for reject in rejects {
+            let labels = [("shard", self.label.clone()), ("reason", reject.reason.as_str().to_owned())];
+            counter!(names::REJECTS, &labels).increment(1);
+        }
+        for chunk in rejects.chunks(PUBLISHES_IN_FLIGHT_MAX) {
+            try_join_all(chunk.iter().map(|reject| self.worker.bus.publish_reject(reject)))
+                .await
+                .map_err(bus_error)?;
+        }
+        Ok(())
+    }
+
+    /// Events of one product go out in order: its last gap is what the next owner knows of its gaps.
+    pub(super) async fn announce(&self, events: &[FeedEvent]) -> Result<(), Error> {
+        let mut products: Vec<(&Instrument, Vec<&FeedEvent>)> = Vec::new();
+        for event in events {
+            self.note_event(event);
+            match products.iter_mut().find(|(instrument, _)| *instrument == &event.instrument) {
+                Some((_, of_product)) => of_product.push(event),
+                None => products.push((&event.instrument, vec![event])),
+            }
+        }
+        let in_order = async |events: &[&FeedEvent]| {
+            for event in events {
+                self.worker.bus.publish_event(event).await.map_err(bus_error)?;
+            }
+            Ok::<(), Error>(())
+        };
+        for chunk in products.chunks(PUBLISHES_IN_FLIGHT_MAX) {
+            try_join_all(chunk.iter().map(|(_, events)| in_order(events))).await?;
+        }
+        Ok(())
+    }
+
+    fn note_event(&self, event: &FeedEvent) {
+        let instrument = &event.instrument;
+        match &event.kind {
+            EventKind::NewRun { previous, first } => {
+                counter!(names::NEW_RUNS, "shard" => self.label.clone()).increment(1);
+                info!(%instrument, %previous, %first, "the sequence of the exchange started anew");
+            }
+            EventKind::Gap(gap) => {
+                let (first, last) = (gap.first_trade_id, gap.last_trade_id);
+                let labels = [("shard", self.label.clone()), ("cause", gap.cause.as_str().to_owned())];
+                counter!(names::GAPS, &labels).increment(1);
+                let missing = (last - first).saturating_add(1);
+                counter!(names::MISSING_TRADES, "shard" => self.label.clone()).increment(missing);
+                if let Some(swallowed) = self.gap_log.pass(std::time::Instant::now()) {
+                    warn!(%instrument, first, last, cause = gap.cause.as_str(), swallowed, "trades are missing");
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Publishes the fills, then the live ticks, whose batches say which raw messages are done, and counts them. Returns
+    /// how many ticks went out.
+    pub(super) async fn publish(&mut self, pending: Pending) -> Result<u64, Error> {
+        let mut ticks = 0;
+        for batches in pending.into_batches() {
+            self.publisher.publish_all(&batches).await?;
+            let now = UnixNanos::now();
+            for (source, batch) in &batches {
+                ticks += batch.ticks.len() as u64;
+                self.note(*source, batch, now);
+            }
+        }
+        counter!(names::TICKS, "shard" => self.label.clone()).increment(ticks);
+        self.pause.published(ticks);
+        Ok(ticks)
+    }
+
+    fn note(&mut self, source: Source, batch: &TickBatch, now: UnixNanos) {
+        let Some(newest) = batch.ticks.last() else { return };
+        let latency = now.saturating_since(newest.receive_time).as_secs_f64();
+        histogram!(names::LATENCY, "shard" => self.label.clone()).record(latency);
+        if source == Source::Fill {
+            return;
+        }
+        if let Some(raw_sequence) = batch.raw_sequence {
+            self.state.published(&batch.instrument, raw_sequence);
+        }
+        if let Some(position) = newest.position() {
+            let instrument = batch.instrument.clone();
+            let shard = self.worker.shard.get();
+            let progress = ShardProgress {
+                instrument: instrument.clone(),
+                shard,
+                position,
+                event_time: newest.event_time,
+            };
+            self.progress.insert(instrument, progress);
+        }
+    }
+
+    /// Brings the status up to date with what a round did.
+    pub(super) fn tell(&mut self, ticks: u64, rejected: u64, duplicates: u64) {
+        let progress = std::mem::take(&mut self.progress);
+        self.worker.reporter.update(|status| {
+            status.ticks += ticks;
+            status.rejected += rejected;
+            status.duplicates += duplicates;
+            for (instrument, progress) in progress {
+                match status.progress.iter_mut().find(|known| known.instrument == instrument) {
+                    Some(known) => *known = progress,
+                    None => status.progress.push(progress),
+                }
+            }
+        });
+    }
+}
