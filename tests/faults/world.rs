@@ -69,7 +69,7 @@ impl World {
     pub(crate) async fn start(setup: Setup) -> World {
         let nats = NatsServer::start_in(setup.nats_store.as_deref(), "").await;
         let postgres = match &setup.postgres_data {
-            Some(data) => Postgres::start_in(data, &[]).await,
+            Some(home) => Postgres::start_in(home, &[]).await,
             None => Postgres::start().await,
         };
         let database = postgres.create_database().await;

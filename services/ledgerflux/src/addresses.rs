@@ -40,7 +40,7 @@ fn words(name: &str, address: SocketAddr) -> String {
         ),
         "grpc" => format!("query API (gRPC)        grpcurl -plaintext {address} list"),
         "ops" => format!("operations              http://{address}/metrics   /health   /ready"),
-        "feed" => format!("feed (WebSocket)        ws://{address}/"),
+        "feed" => format!("feed and REST           ws://{address}/   http://{address}/products"),
         _ => format!("{name} {address}"),
     }
 }

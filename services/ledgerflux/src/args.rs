@@ -59,9 +59,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  ledgerflux gateway --nats nats://127.0.0.1:4222 --query http://127.0.0.1:50051"
     )]
     Gateway(GatewayArgs),
-    /// Be an exchange: replay a recording or generate a market, over the Coinbase feed protocol.
+    /// Be an exchange: replay a recording or generate a market, over the Coinbase feed protocol and REST.
     #[command(
-        after_help = "Examples:\n  ledgerflux simulator --generate --rate 500 --listen 127.0.0.1:8765\n  ledgerflux simulator --replay session.jsonl.gz --speed max --truth sent.jsonl"
+        after_help = "Examples:\n  ledgerflux simulator --generate --rate 500 --listen 127.0.0.1:8765\n  ledgerflux simulator --replay session.jsonl.gz --speed max --truth sent.jsonl\n  ledgerflux simulator --generate --fault disconnect:every=1m,at=1m --fault drop:at=10s,count=20 --truth sent.jsonl"
     )]
     Simulator(SimulatorArgs),
     /// Create or update the tables of the database.
@@ -242,7 +242,7 @@ pub(crate) struct SimulatorArgs {
     /// The products of a generated market, separated by commas.
     #[arg(long, value_name = "A,B", default_value = "BTC-USD,ETH-USD,ADA-USD", value_delimiter = ',')]
     pub(crate) products: Vec<String>,
-    /// The same seed generates the same market.
+    /// The same seed generates the same market, and the same choices where faults leave something to chance.
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub(crate) seed: u64,
     /// Where clients connect; port 0 takes a free one.
@@ -254,7 +254,13 @@ pub(crate) struct SimulatorArgs {
     /// How many of the newest trades of each product REST can be asked for.
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..=10_000_000))]
     pub(crate) rest_trades: u32,
-    /// Write each ticker that was sent to this file, one JSON line each.
+    /// A script of faults: a TOML file with `[[fault]]` tables, see docs/simulator.md.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) faults: Option<PathBuf>,
+    /// One more fault: `KIND:key=value,…`, such as `drop:at=10s,count=20`. May be given several times.
+    #[arg(long, value_name = "FAULT")]
+    pub(crate) fault: Vec<String>,
+    /// Write the ground truth to this file: one JSON line for each trade that was made, and for each fault.
     #[arg(long, value_name = "FILE")]
     pub(crate) truth: Option<PathBuf>,
 }

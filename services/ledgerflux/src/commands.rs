@@ -1,11 +1,11 @@
 //! Commands that do one thing and end, and the simulator, which is no role.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use domain::{Product, UnixNanos};
 use runtime::{Readiness, RoleContext, Shutdown, TaskSet, tasks::OnFailure};
-use simulator::{GenerateConfig, Rate, ReplayConfig, RestConfig, RestRate, Source, Speed};
+use simulator::{FaultScript, GenerateConfig, Rate, ReplayConfig, RestConfig, RestRate, Source, Speed};
 use store::{Store, StoreError};
 use thiserror::Error;
 
@@ -128,6 +128,7 @@ fn simulator_config(args: SimulatorArgs) -> anyhow::Result<simulator::Config> {
         trades_max: usize::try_from(args.rest_trades)?,
         rate: RestRate::parse_limit(&args.rest_rate)?,
     };
+    let faults = faults(args.faults.as_deref(), &args.fault)?.with_seed(args.seed);
     let source = match args.replay {
         Some(path) => Source::Replay(ReplayConfig { path, speed: args.speed.parse::<Speed>()? }),
         None => {
@@ -140,5 +141,21 @@ fn simulator_config(args: SimulatorArgs) -> anyhow::Result<simulator::Config> {
             Source::Generate(GenerateConfig { products, rate, seed: args.seed, ..GenerateConfig::default() })
         }
     };
-    Ok(simulator::Config { source, truth: args.truth, rest, ..simulator::Config::default() })
+    Ok(simulator::Config { source, truth: args.truth, rest, faults, ..simulator::Config::default() })
+}
+
+/// The faults of the file, and after them those of the flags.
+fn faults(file: Option<&Path>, flags: &[String]) -> anyhow::Result<FaultScript> {
+    let mut script = match file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path)
+                .with_context(|| format!("--faults {} cannot be read", path.display()))?;
+            FaultScript::parse(&text).with_context(|| format!("--faults {}", path.display()))?
+        }
+        None => FaultScript::default(),
+    };
+    for flag in flags {
+        script.add_flag(flag).with_context(|| format!("--fault {flag}"))?;
+    }
+    Ok(script)
 }

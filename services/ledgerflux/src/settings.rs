@@ -154,12 +154,12 @@ fn read_bus(reader: &mut Reader<'_>) -> bus::Config {
         rejects_age_max: reader.duration("rejects_age_max", default.rejects_age_max, second..=day * 365),
         events_size_max_bytes: reader.optional_integer("events_size_max_bytes", sizes),
         events_age_max: reader.duration("events_age_max", default.events_age_max, second..=day * 365),
+        stalled_after: reader.duration("stalled_after", default.stalled_after, second..=second * 3600),
         duplicate_window: reader.duration(
             "duplicate_window",
             default.duplicate_window,
             Duration::from_millis(100)..=day,
         ),
-        stalled_after: reader.duration("stalled_after", default.stalled_after, second..=second * 3600),
         raw_buffer_max_ticks: usize::try_from(buffer).unwrap_or(default.raw_buffer_max_ticks),
         ..default
     }

@@ -1,18 +1,17 @@
-//! Who is connected, what each client wants, and the bounded queue to each.
+//! Who is connected, and what each client wants.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use metrics::{counter, gauge};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio_tungstenite::tungstenite::Message;
-use tokio_util::sync::CancellationToken;
+use tokio::sync::{Semaphore, mpsc, watch};
 use venues::coinbase::{Request, RequestFault};
 
-use crate::metrics::{BYTES, CLIENTS, DISCONNECTS, MESSAGES, REQUESTS};
-use crate::subscribing::{Offer, Refusal, Subscribed};
+use crate::client::{Client, Queued};
+use crate::faults::live::Faults;
+use crate::metrics::{CLIENTS, REQUESTS};
+use crate::subscribing::{Offer, Refusal, Subscribed, admitted};
 
 /// All clients. The feed asks it who gets a message; connections tell it what their client wants.
 #[derive(Debug)]
@@ -40,20 +39,6 @@ struct Entry {
     fresh: HashSet<(String, String)>,
 }
 
-/// A message on its way to a client; its bytes count until it is written.
-pub(crate) type Queued = (Message, OwnedSemaphorePermit);
-
-/// The sending end to one client.
-#[derive(Debug)]
-pub(crate) struct Client {
-    id: u64,
-    queue: mpsc::Sender<Queued>,
-    bytes: Arc<Semaphore>,
-    bytes_max: usize,
-    /// Cancelled when the client is to be disconnected because it does not read.
-    pub(crate) too_slow: CancellationToken,
-}
-
 impl Clients {
     pub(crate) fn new(offer: Offer, queue_messages_max: usize, queue_bytes_max: usize) -> Self {
         Self {
@@ -68,14 +53,8 @@ impl Clients {
 
     /// A new client without subscriptions, and the receiving end of its queue.
     pub(crate) fn join(&self) -> (Arc<Client>, mpsc::Receiver<Queued>) {
-        let (queue, queued) = mpsc::channel(self.queue_messages_max);
-        let client = Arc::new(Client {
-            id: self.next_id.fetch_add(1, Ordering::Relaxed),
-            queue,
-            bytes: Arc::new(Semaphore::new(self.queue_bytes_max)),
-            bytes_max: self.queue_bytes_max,
-            too_slow: CancellationToken::new(),
-        });
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (client, queued) = Client::new(id, self.queue_messages_max, self.queue_bytes_max);
         let entry =
             Entry { client: Arc::clone(&client), subscribed: Subscribed::default(), fresh: HashSet::new() };
         let mut entries = self.lock();
@@ -92,15 +71,13 @@ impl Clients {
 
     /// Applies the request of a client and queues the answer. The answer precedes everything it asked for, because the
     /// feed sends nothing of it before it has taken notice.
-    pub(crate) fn request(&self, client: &Client, request: &Result<Request, RequestFault>) {
+    pub(crate) fn request(&self, client: &Client, request: Result<Request, RequestFault>, faults: &Faults) {
         let mut entries = self.lock();
         let Some(entry) = entries.get_mut(&client.id) else {
             return;
         };
-        let applied = match request {
-            Ok(request) => entry.subscribed.apply(request, &self.offer),
-            Err(fault) => Err(Refusal::from(fault)),
-        };
+        let admitted = request.map_err(|fault| Refusal::from(&fault)).and_then(|r| admitted(r, faults));
+        let applied = admitted.and_then(|request| entry.subscribed.apply(&request, &self.offer));
         let (answer, outcome) = match applied {
             Ok(fresh) => {
                 entry.fresh.extend(fresh);
@@ -134,7 +111,7 @@ impl Clients {
     }
 
     /// Who is subscribed to `product` on `channel` (on any, when `None`); everyone with a subscription when the message
-    /// names no product. Subscriptions that nobody took notice of do not count yet.
+    /// names no product; the oldest connection first. Subscriptions that nobody took notice of do not count yet.
     pub(crate) fn recipients(
         &self,
         channel: Option<&str>,
@@ -148,6 +125,13 @@ impl Clients {
             None => !entry.subscribed.is_empty(),
         });
         into.extend(wanted.map(|entry| Arc::clone(&entry.client)));
+    }
+
+    /// Who is subscribed to anything, the oldest connection first.
+    pub(crate) fn subscribed(&self) -> Vec<Arc<Client>> {
+        let entries = self.lock();
+        let subscribed = entries.values().filter(|entry| !entry.subscribed.is_empty());
+        subscribed.map(|entry| Arc::clone(&entry.client)).collect()
     }
 
     /// The products that there are to subscribe to.
@@ -183,68 +167,6 @@ impl Entry {
         let Some(channel) = channel else { return true };
         self.fresh.is_empty() || !self.fresh.iter().any(|(c, p)| c == channel && p == product)
     }
-}
-
-impl Client {
-    /// Queues the message, waiting up to `patience` for room; a client without room after that is disconnected.
-    /// Says whether it was queued.
-    pub(crate) async fn deliver(&self, message: Message, patience: Duration) -> bool {
-        if patience.is_zero() {
-            return self.offer(message);
-        }
-        if self.too_slow.is_cancelled() {
-            return false;
-        }
-        let length = message.len();
-        let queued = async {
-            let permit = Arc::clone(&self.bytes).acquire_many_owned(self.cost(length)).await.ok()?;
-            self.queue.send((message, permit)).await.ok()
-        };
-        let outcome = tokio::select! {
-            // The connection is gone: nobody will make room.
-            () = self.queue.closed() => None,
-            outcome = tokio::time::timeout(patience, queued) => match outcome {
-                Ok(queued) => queued,
-                Err(_) => {
-                    self.disconnect();
-                    None
-                }
-            },
-        };
-        count(outcome.is_some(), length)
-    }
-
-    /// Queues the message if there is room; disconnects the client otherwise. Says whether it was queued.
-    pub(crate) fn offer(&self, message: Message) -> bool {
-        let length = message.len();
-        let queued = Arc::clone(&self.bytes)
-            .try_acquire_many_owned(self.cost(length))
-            .is_ok_and(|permit| self.queue.try_send((message, permit)).is_ok());
-        if !queued && !self.queue.is_closed() {
-            self.disconnect();
-        }
-        count(queued, length)
-    }
-
-    fn disconnect(&self) {
-        if !self.too_slow.is_cancelled() {
-            counter!(DISCONNECTS, "reason" => "slow").increment(1);
-            self.too_slow.cancel();
-        }
-    }
-
-    /// A message longer than the whole queue waits until the queue is empty.
-    fn cost(&self, length: usize) -> u32 {
-        u32::try_from(length.min(self.bytes_max)).unwrap_or(u32::MAX)
-    }
-}
-
-fn count(queued: bool, length: usize) -> bool {
-    if queued {
-        counter!(MESSAGES).increment(1);
-        counter!(BYTES).increment(u64::try_from(length).unwrap_or(u64::MAX));
-    }
-    queued
 }
 
 #[cfg(test)]

@@ -8,17 +8,21 @@ use std::time::Duration;
 use domain::Product;
 use thiserror::Error;
 
+use crate::FaultScript;
+
 /// Everything the simulator is told. The defaults generate a small market.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Where the messages come from.
     pub source: Source,
-    /// The file that gets one JSON line for each ticker that was sent; it is written anew.
+    /// The file that gets one JSON line for each trade that was made, and for each fault; it is written anew.
     pub truth: Option<PathBuf>,
     /// Serve `wss://` instead of `ws://`.
     pub tls: Option<TlsFiles>,
     /// What REST serves, on the same port.
     pub rest: RestConfig,
+    /// What goes wrong on purpose.
+    pub faults: FaultScript,
     /// How long a connection may take to subscribe; the exchange gives 5 s.
     pub subscribe_timeout: Duration,
     /// How long a replay waits for a client that does not read, before it is disconnected.
@@ -38,11 +42,23 @@ impl Default for Config {
             truth: None,
             tls: None,
             rest: RestConfig::default(),
+            faults: FaultScript::default(),
             subscribe_timeout: Duration::from_secs(5),
             stall_timeout: Duration::from_secs(30),
             queue_messages_max: 1_024,
             queue_bytes_max: 8 * 1024 * 1024,
             clients_max: 256,
+        }
+    }
+}
+
+impl Config {
+    /// How long the feed waits for a client without room. At a rate it does not, as the exchange does not; a replay, and
+    /// a market as fast as it is read, do.
+    pub(crate) fn patience(&self) -> Duration {
+        match &self.source {
+            Source::Generate(GenerateConfig { rate: Rate::PerSecond(_), .. }) => Duration::ZERO,
+            Source::Generate(_) | Source::Replay(_) => self.stall_timeout,
         }
     }
 }

@@ -17,7 +17,7 @@ use metrics::counter;
 use runtime::Shutdown;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_rustls::TlsAcceptor;
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::handshake::server::create_response_with_body;
@@ -26,7 +26,9 @@ use tracing::debug;
 
 use crate::conversation;
 use crate::exchange::Exchange;
+use crate::faults::live::Faults;
 use crate::metrics::DISCONNECTS;
+use crate::resettable::{Reset, Resettable};
 use crate::rest::{Answer, complaint};
 
 /// How long a client may take for the TLS handshake.
@@ -47,12 +49,14 @@ pub(crate) async fn serve(
     closing: Shutdown,
 ) {
     runtime::listen::set_nodelay(&stream);
+    let reset = Reset::default();
+    let stream = Resettable::new(stream, reset.clone());
     let outcome = match tls {
         Some(tls) => match timeout(HANDSHAKE_TIMEOUT, tls.accept(stream)).await {
-            Ok(Ok(stream)) => speak(stream, address, &exchange, &closing).await,
+            Ok(Ok(stream)) => speak(stream, address, &exchange, &reset, &closing).await,
             Ok(Err(_)) | Err(_) => None,
         },
-        None => speak(stream, address, &exchange, &closing).await,
+        None => speak(stream, address, &exchange, &reset, &closing).await,
     };
     if outcome.is_none() {
         counter!(DISCONNECTS, "reason" => "handshake").increment(1);
@@ -61,7 +65,13 @@ pub(crate) async fn serve(
 }
 
 /// Answers HTTP requests, and goes on as a WebSocket once a request asks for one. `None` when this is not HTTP.
-async fn speak<S>(stream: S, address: IpAddr, exchange: &Arc<Exchange>, closing: &Shutdown) -> Option<()>
+async fn speak<S>(
+    stream: S,
+    address: IpAddr,
+    exchange: &Arc<Exchange>,
+    reset: &Reset,
+    closing: &Shutdown,
+) -> Option<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -70,9 +80,12 @@ where
         let (exchange, upgrade) = (Arc::clone(exchange), Arc::clone(&upgrade));
         async move {
             if !request.headers().contains_key(header::UPGRADE) {
-                return Ok::<_, Infallible>(exchange.rest.answer(request.method(), request.uri(), address));
+                let Exchange { rest, faults, .. } = exchange.as_ref();
+                return Ok::<_, Infallible>(
+                    rest.answer(request.method(), request.uri(), address, faults).await,
+                );
             }
-            let answer = handshake(&request);
+            let answer = handshake(&request, &exchange.faults).await;
             if answer.status() == StatusCode::SWITCHING_PROTOCOLS {
                 *upgrade.lock().unwrap_or_else(PoisonError::into_inner) =
                     Some(hyper::upgrade::on(&mut request));
@@ -105,12 +118,19 @@ where
         .max_frame_size(Some(REQUEST_BYTES_MAX));
     let (stream, read) = (parts.io.into_inner(), parts.read_buf.to_vec());
     let socket = WebSocketStream::from_partially_read(stream, read, Role::Server, Some(config)).await;
-    conversation::hold(socket, &exchange.clients, exchange.subscribe_timeout, closing).await;
+    conversation::hold(socket, exchange, reset, closing).await;
     Some(())
 }
 
 /// The answer to a request for a WebSocket, on any path.
-fn handshake(request: &Request<Incoming>) -> Answer {
+async fn handshake(request: &Request<Incoming>, faults: &Faults) -> Answer {
+    faults.begin();
+    if faults.outage().is_some() {
+        return complaint(StatusCode::SERVICE_UNAVAILABLE, "Service unavailable");
+    }
+    if let Some(by) = faults.on_accept() {
+        sleep(by).await;
+    }
     create_response_with_body(request, Full::default)
         .unwrap_or_else(|error| complaint(StatusCode::BAD_REQUEST, &error.to_string()))
 }

@@ -15,83 +15,86 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, frame::Utf8Bytes};
 use tracing::info;
 use venues::coinbase::Request;
 
-use crate::clients::{Client, Clients, Queued};
+use crate::client::{Client, Farewell, Queued, Stall};
+use crate::exchange::Exchange;
+use crate::faults::Ending;
 use crate::metrics::DISCONNECTS;
+use crate::resettable::Reset;
 
 /// How long a goodbye may take.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+/// How many requests of a client that is stalled are kept for later; then it is not read from.
+const KEPT_MAX: usize = 16;
 /// How many messages go into the write buffer before it is flushed.
 const WRITTEN_AT_ONCE_MAX: usize = 64;
 
-/// Talks to one client until it leaves, does not read, or the simulator stops.
+/// Talks to one client until it leaves, does not read, is disconnected by a fault, or the simulator stops.
 pub(crate) async fn hold<S>(
     socket: WebSocketStream<S>,
-    clients: &Clients,
-    subscribe_timeout: Duration,
+    exchange: &Exchange,
+    reset: &Reset,
     shutdown: &Shutdown,
 ) where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let (client, queued) = clients.join();
+    let (client, queued) = exchange.clients.join();
+    if let Some((fault, until)) = exchange.faults.stalls_new() {
+        client.stall(Stall { fault, until });
+    }
     info!("a client connected");
-    let mut conversation = Conversation { socket, client: &client, clients, queued };
-    let farewell = conversation.run(subscribe_timeout, shutdown).await;
-    clients.leave(&client);
+    let mut conversation = Conversation { socket, client: &client, exchange, queued, kept: Vec::new() };
+    let farewell = conversation.run(shutdown).await;
+    exchange.clients.leave(&client);
     info!(why = farewell.as_str(), "a client is gone");
     conversation.close(farewell).await;
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Farewell {
-    ClientLeft,
-    NotSubscribed,
-    TooSlow,
-    Shutdown,
-}
-
-impl Farewell {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::ClientLeft => "it left",
-            Self::NotSubscribed => "it did not subscribe in time",
-            Self::TooSlow => "it did not read",
-            Self::Shutdown => "the simulator stops",
-        }
+    if farewell == Farewell::Fault(Ending::Reset) {
+        reset.set();
     }
 }
 
 struct Conversation<'a, S> {
     socket: WebSocketStream<S>,
     client: &'a Client,
-    clients: &'a Clients,
+    exchange: &'a Exchange,
     queued: mpsc::Receiver<Queued>,
+    /// What it asked for while it is stalled.
+    kept: Vec<Message>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
-    async fn run(&mut self, subscribe_timeout: Duration, shutdown: &Shutdown) -> Farewell {
-        let deadline = Instant::now() + subscribe_timeout;
+    async fn run(&mut self, shutdown: &Shutdown) -> Farewell {
+        let deadline = Instant::now() + self.exchange.subscribe_timeout;
         let mut subscribed = false;
         loop {
+            let stall = self.client.stalled();
+            if stall.is_none() {
+                for message in std::mem::take(&mut self.kept) {
+                    self.hear(&message);
+                }
+                subscribed = subscribed || self.exchange.clients.is_subscribed(self.client);
+            }
+            let (has_room, waits) = (self.kept.len() < KEPT_MAX, !self.kept.is_empty());
             tokio::select! {
-                () = self.client.too_slow.cancelled() => return Farewell::TooSlow,
+                () = self.client.ended.cancelled() => return self.client.farewell(),
                 () = shutdown.requested() => return Farewell::Shutdown,
-                () = sleep_until(deadline), if !subscribed => {
+                () = sleep_until(deadline), if !subscribed && !waits => {
                     counter!(DISCONNECTS, "reason" => "not_subscribed").increment(1);
                     return Farewell::NotSubscribed;
                 }
+                () = over(stall), if waits => {}
                 Some(first) = self.queued.recv() => {
                     // A socket that takes nothing must not keep the client from being disconnected.
                     let client = self.client;
                     tokio::select! {
-                        () = client.too_slow.cancelled() => return Farewell::TooSlow,
-                        () = long_after(shutdown) => return Farewell::Shutdown,
+                        farewell = long_after(client, shutdown) => return farewell,
                         written = self.write(first) => if !written { return Farewell::ClientLeft },
                     }
                 }
-                received = self.socket.next() => {
+                received = self.socket.next(), if has_room => {
                     let Some(Ok(message)) = received else { return Farewell::ClientLeft };
-                    self.hear(&message);
-                    subscribed = subscribed || self.clients.is_subscribed(self.client);
+                    if matches!(message, Message::Text(_) | Message::Binary(_)) {
+                        self.kept.push(message);
+                    }
                 }
             }
         }
@@ -120,11 +123,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
     }
 
     fn hear(&self, message: &Message) {
-        match message {
-            Message::Text(text) => self.clients.request(self.client, &Request::parse(text)),
-            // The exchange understands text only; empty text is the nearest to what a binary message means to it.
-            Message::Binary(_) => self.clients.request(self.client, &Request::parse("")),
-            Message::Ping(_) | Message::Pong(_) | Message::Close(_) | Message::Frame(_) => {}
+        // The exchange understands text only; empty text is the nearest to what a binary message means to it.
+        let text = if let Message::Text(text) = message { text.as_str() } else { "" };
+        let Exchange { clients, faults, .. } = self.exchange;
+        clients.request(self.client, Request::parse(text), faults);
+        if clients.is_subscribed(self.client) {
+            faults.count();
         }
     }
 
@@ -132,21 +136,39 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Conversation<'_, S> {
         let code = match farewell {
             // Its socket takes nothing more: a goodbye would only wait.
             Farewell::TooSlow | Farewell::ClientLeft => return,
-            Farewell::NotSubscribed => CloseCode::Policy,
-            Farewell::Shutdown => CloseCode::Away,
+            Farewell::NotSubscribed => Some(CloseCode::Policy),
+            Farewell::Shutdown => Some(CloseCode::Away),
+            Farewell::Fault(Ending::Close) => Some(CloseCode::Restart),
+            Farewell::Fault(Ending::Cut | Ending::Reset) => None,
         };
-        if matches!(farewell, Farewell::Shutdown) {
+        if matches!(farewell, Farewell::Shutdown | Farewell::Fault(_)) {
             // What was queued counts as sent in the ground truth.
             let _ = timeout(CLOSE_TIMEOUT, self.write_queued()).await;
         }
+        let Some(code) = code else { return };
         let frame = CloseFrame { code, reason: Utf8Bytes::from_static(farewell.as_str()) };
         // Whether or not the goodbye arrives, the connection ends here.
         let _ = timeout(CLOSE_TIMEOUT, self.socket.close(Some(frame))).await;
     }
 }
 
-/// Ends some time after the shutdown was requested: until then a write in progress may go on.
-async fn long_after(shutdown: &Shutdown) {
-    shutdown.requested().await;
-    sleep(CLOSE_TIMEOUT).await;
+/// Ends when the stall is over; never, when there is none or it stays.
+async fn over(stall: Option<Stall>) {
+    match stall.and_then(|stall| stall.until) {
+        Some(until) => sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Ends some time after the connection or the simulator was to end: until then a write in progress may go on, because
+/// what was queued counts as sent. A client that does not read gets no such time.
+async fn long_after(client: &Client, shutdown: &Shutdown) -> Farewell {
+    let farewell = tokio::select! {
+        () = client.ended.cancelled() => client.farewell(),
+        () = shutdown.requested() => Farewell::Shutdown,
+    };
+    if farewell != Farewell::TooSlow {
+        sleep(CLOSE_TIMEOUT).await;
+    }
+    farewell
 }

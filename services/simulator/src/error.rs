@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use crate::RecordingError;
+use crate::{InvalidFaults, RecordingError};
 
 /// Why the simulator cannot run.
 #[derive(Debug, Error)]
@@ -28,6 +28,9 @@ pub enum Error {
     /// The certificate or the key cannot be used.
     #[error("the simulator cannot serve TLS")]
     Tls(#[from] runtime::tls::TlsError),
+    /// A fault names what there is not.
+    #[error("the faults cannot happen here")]
+    Faults(#[from] InvalidFaults),
     /// A part of the simulator ended by a panic.
     #[error("a part of the simulator panicked")]
     Panicked(#[source] tokio::task::JoinError),

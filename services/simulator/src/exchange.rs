@@ -4,15 +4,17 @@ use std::time::Duration;
 
 use crate::clients::Clients;
 use crate::config::Config;
+use crate::faults::live::Faults;
 use crate::listing::Listing;
 use crate::rest::Rest;
 use crate::subscribing::Offer;
 
-/// The exchange as everyone finds it: its clients, and what REST tells.
+/// The exchange as everyone finds it: its clients, what REST tells, and what goes wrong.
 #[derive(Debug)]
 pub(crate) struct Exchange {
     pub(crate) clients: Clients,
     pub(crate) rest: Rest,
+    pub(crate) faults: Faults,
     pub(crate) subscribe_timeout: Duration,
 }
 
@@ -23,6 +25,7 @@ impl Exchange {
         Self {
             clients: Clients::new(offer, config.queue_messages_max, config.queue_bytes_max),
             rest: Rest::new(listings, &config.rest),
+            faults: Faults::new(&config.faults),
             subscribe_timeout: config.subscribe_timeout,
         }
     }

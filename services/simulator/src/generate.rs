@@ -2,25 +2,22 @@
 
 mod day;
 mod market;
-mod random;
+pub(crate) mod random;
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use domain::UnixNanos;
-use metrics::counter;
 use runtime::Shutdown;
 use tokio::sync::watch;
-use tokio::time::{Instant, Interval, sleep_until};
+use tokio::task::yield_now;
+use tokio::time::{Instant, Interval, sleep, sleep_until};
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::clients::{Audience, Client};
+use crate::clients::Audience;
 use crate::config::{GenerateConfig, Rate};
 use crate::exchange::Exchange;
-use crate::metrics::TICKERS;
+use crate::outlet::Outlet;
 use crate::pulse::{LastKnown, full_seconds};
-use crate::truth::Truth;
 use market::Market;
 pub(crate) use market::decimals;
 use random::Random;
@@ -29,74 +26,53 @@ use random::Random;
 const BURST_MAX: usize = 256;
 /// A market that fell behind its rate, because the machine slept, does not make up for more than this.
 const BEHIND_MAX: Duration = Duration::from_secs(1);
+/// How long a market at the rate `max` pauses after a burst that nobody got anything of.
+const UNHEARD_PAUSE: Duration = Duration::from_millis(10);
 
 pub(crate) struct Generator {
     market: Market,
     arrivals: Random,
     rate: Rate,
-    exchange: Arc<Exchange>,
     audience: watch::Receiver<Audience>,
-    truth: Truth,
-    /// At a rate, a slow client is disconnected at once, as on the exchange; at `max` the market waits for it.
-    patience: Duration,
-    last_tickers: BTreeMap<String, LastTicker>,
-    recipients: Vec<Arc<Client>>,
-}
-
-/// What a new subscriber gets at once.
-struct LastTicker {
-    frame: Message,
-    /// Whether it is in the truth already.
-    recorded: bool,
+    products: Vec<String>,
+    outlet: Outlet,
 }
 
 impl Generator {
-    pub(crate) fn new(
-        config: &GenerateConfig,
-        exchange: Arc<Exchange>,
-        truth: Truth,
-        stall_timeout: Duration,
-    ) -> Self {
+    pub(crate) fn new(config: &GenerateConfig, exchange: &Exchange, mut outlet: Outlet) -> Self {
         let mut market = Market::new(config, UnixNanos::now());
-        let opening = market.opening_trades(UnixNanos::now());
-        let last_tickers = opening.into_iter().map(|ticker| {
-            exchange.rest.tape.record(ticker.product.as_str(), ticker.trade);
-            (ticker.product.to_string(), LastTicker { frame: Message::text(ticker.frame), recorded: false })
-        });
+        for ticker in market.opening_trades(UnixNanos::now()) {
+            outlet.opening(ticker.product.as_str(), Message::text(ticker.frame), ticker.trade);
+        }
         Self {
-            last_tickers: last_tickers.collect(),
             arrivals: Random::new(config.seed.wrapping_add(0xA881)),
             market,
             rate: config.rate,
             audience: exchange.clients.audience(),
-            exchange,
-            truth,
-            patience: if config.rate == Rate::Max { stall_timeout } else { Duration::ZERO },
-            recipients: Vec::new(),
+            products: exchange.clients.products().cloned().collect(),
+            outlet,
         }
     }
 
-    /// Goes on until the shutdown.
+    /// Goes on until the shutdown. What has begun is finished then, so that the truth tells of everything that was sent.
     pub(crate) async fn run(mut self, shutdown: &Shutdown) {
         let mut seconds = full_seconds();
-        shutdown
-            .run_until(async {
-                match self.rate {
-                    Rate::PerSecond(rate) => self.at_a_rate(rate, &mut seconds).await,
-                    Rate::Max => self.as_fast_as_read(&mut seconds).await,
-                }
-            })
-            .await;
-        self.truth.close().await;
+        match self.rate {
+            Rate::PerSecond(rate) => self.at_a_rate(rate, &mut seconds, shutdown).await,
+            Rate::Max => self.as_fast_as_read(&mut seconds, shutdown).await,
+        }
+        self.outlet.close().await;
     }
 
-    async fn at_a_rate(&mut self, rate: u32, seconds: &mut Interval) {
+    async fn at_a_rate(&mut self, rate: u32, seconds: &mut Interval, shutdown: &Shutdown) {
         let mut due = Instant::now();
         loop {
             tokio::select! {
                 biased;
-                _ = self.audience.changed() => self.greet().await,
+                () = shutdown.requested() => return,
+                _ = self.audience.changed() => self.outlet.greet().await,
                 _ = seconds.tick() => self.beat().await,
+                () = self.outlet.due() => self.act().await,
                 () = sleep_until(due) => {
                     let now = Instant::now();
                     due = due.max(now.checked_sub(BEHIND_MAX).unwrap_or(now));
@@ -112,13 +88,18 @@ impl Generator {
         }
     }
 
-    async fn as_fast_as_read(&mut self, seconds: &mut Interval) {
-        loop {
-            if self.audience.borrow_and_update().subscribed == 0 {
-                // The sender lives as long as the clients that this very struct holds.
-                let _ = self.audience.wait_for(|audience| audience.subscribed > 0).await;
+    async fn as_fast_as_read(&mut self, seconds: &mut Interval, shutdown: &Shutdown) {
+        while !shutdown.is_requested() {
+            while self.audience.borrow_and_update().subscribed == 0 {
+                tokio::select! {
+                    () = shutdown.requested() => return,
+                    // The sender lives as long as the exchange does.
+                    _ = self.audience.changed() => {}
+                    () = self.outlet.due() => self.act().await,
+                }
             }
-            self.greet().await;
+            self.outlet.greet().await;
+            let before = self.outlet.queued;
             for _ in 0..BURST_MAX {
                 self.trade().await;
             }
@@ -126,7 +107,7 @@ impl Generator {
                 biased;
                 _ = seconds.tick() => self.beat().await,
                 // Others get their turn even when no client ever makes this wait.
-                () = tokio::task::yield_now() => {}
+                () = pause(self.outlet.queued == before) => {}
             }
         }
     }
@@ -135,44 +116,28 @@ impl Generator {
         let Some(ticker) = self.market.trade(UnixNanos::now()) else {
             return;
         };
-        let product = ticker.product;
-        self.exchange.rest.tape.record(product.as_str(), ticker.trade);
-        let text = ticker.frame;
-        let frame = Message::text(text.clone());
-        self.exchange.clients.recipients(Some("ticker"), Some(product.as_str()), &mut self.recipients);
-        let mut queued = false;
-        for client in &self.recipients {
-            queued |= client.deliver(frame.clone(), self.patience).await;
-        }
-        if queued {
-            counter!(TICKERS).increment(1);
-            self.truth.record(&text).await;
-        }
-        if let Some(last) = self.last_tickers.get_mut(product.as_str()) {
-            *last = LastTicker { frame, recorded: queued };
-        }
+        let product = ticker.product.as_str();
+        self.outlet.record_trade(product, ticker.trade);
+        self.outlet.ticker(product, Some("ticker"), Message::text(ticker.frame)).await;
+        self.act().await;
     }
 
-    /// Each new subscriber to `ticker` gets the last trade of the product at once, as on the exchange.
-    async fn greet(&mut self) {
-        for (client, channel, product) in self.exchange.clients.take_fresh() {
-            let Some(last) = self.last_tickers.get_mut(&product).filter(|_| channel == "ticker") else {
-                continue;
-            };
-            let queued = client.deliver(last.frame.clone(), self.patience).await;
-            if queued && !last.recorded {
-                last.recorded = true;
-                counter!(TICKERS).increment(1);
-                self.truth.record(last.frame.to_text().unwrap_or_default()).await;
-            }
+    async fn act(&mut self) {
+        for (products, to) in self.outlet.act().await {
+            self.market.reset_sequences(products.as_ref(), to);
         }
     }
 
     async fn beat(&mut self) {
-        let mut known = LastKnown::of(self.last_tickers.keys());
+        let mut known = LastKnown::of(&self.products);
         for (product, sequence, trade_id) in self.market.heartbeats() {
             known.advance(&product, Some(sequence), Some(trade_id));
         }
-        known.beat(&self.exchange.clients, self.patience, &mut self.recipients).await;
+        known.beat(&mut self.outlet).await;
     }
+}
+
+/// A market of which a fault lets nothing through must not run away: nobody holds it back by reading.
+async fn pause(is_unheard: bool) {
+    if is_unheard { sleep(UNHEARD_PAUSE).await } else { yield_now().await }
 }

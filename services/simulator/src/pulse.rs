@@ -1,13 +1,12 @@
 //! Heartbeats: when the next full second begins, and what each product's heartbeat says.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use domain::UnixNanos;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
-use crate::clients::{Client, Clients};
+use crate::outlet::Outlet;
 use crate::wire;
 
 /// The exchange sends heartbeats on the full second.
@@ -39,17 +38,11 @@ impl LastKnown {
     }
 
     /// Sends the heartbeat of each product to those who subscribed to it.
-    pub(crate) async fn beat(&self, clients: &Clients, patience: Duration, to: &mut Vec<Arc<Client>>) {
+    pub(crate) async fn beat(&self, outlet: &mut Outlet) {
         let second = UnixNanos::now().floor_to(EVERY);
         for (product, (sequence, trade_id)) in &self.0 {
-            clients.recipients(Some("heartbeat"), Some(product), to);
-            if to.is_empty() {
-                continue;
-            }
             let message = wire::heartbeat(product, *sequence, *trade_id, second);
-            for client in to.iter() {
-                client.deliver(message.clone(), patience).await;
-            }
+            outlet.other(Some("heartbeat"), Some(product), &message).await;
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use domain::UnixNanos;
-use metrics::counter;
 use runtime::{ErrorChain, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
@@ -13,12 +12,11 @@ use tokio::time::{Instant, Interval, sleep_until};
 use tracing::{error, info};
 
 use crate::Speed;
-use crate::clients::{Audience, Client};
+use crate::clients::Audience;
 use crate::exchange::Exchange;
-use crate::metrics::TICKERS;
+use crate::outlet::Outlet;
 use crate::pulse::{EVERY, LastKnown, full_seconds};
 use crate::recording::{Line, Lines, RecordingError};
-use crate::truth::Truth;
 
 /// The longest recorded pause that is kept.
 const PAUSE_MAX: Duration = Duration::from_secs(2);
@@ -30,43 +28,48 @@ const READ_AHEAD_MAX: usize = 16;
 pub(crate) struct Replay {
     exchange: Arc<Exchange>,
     audience: watch::Receiver<Audience>,
-    truth: Truth,
-    patience: Duration,
+    outlet: Outlet,
     last_known: LastKnown,
     seconds: Interval,
     last_sent: Instant,
-    recipients: Vec<Arc<Client>>,
 }
 
 impl Replay {
-    pub(crate) fn new(exchange: Arc<Exchange>, truth: Truth, patience: Duration) -> Self {
+    pub(crate) fn new(exchange: Arc<Exchange>, outlet: Outlet) -> Self {
         Self {
             audience: exchange.clients.audience(),
             last_known: LastKnown::of(exchange.clients.products()),
             exchange,
-            truth,
-            patience,
+            outlet,
             seconds: full_seconds(),
             last_sent: Instant::now(),
-            recipients: Vec::new(),
         }
     }
 
-    /// Sends the recording, then only heartbeats, until the shutdown.
+    /// Sends the recording, then only heartbeats, until the shutdown. What has begun is finished then, so that the truth
+    /// tells of everything that was sent.
     pub(crate) async fn run(mut self, path: PathBuf, speed: Speed, shutdown: &Shutdown) {
         let lines = read_ahead(path);
-        shutdown.run_until(self.send(lines, speed)).await;
-        self.truth.close().await;
+        self.send(lines, speed, shutdown).await;
+        self.outlet.close().await;
     }
 
-    async fn send(&mut self, mut lines: mpsc::Receiver<Result<Line, RecordingError>>, speed: Speed) {
+    async fn send(
+        &mut self,
+        mut lines: mpsc::Receiver<Result<Line, RecordingError>>,
+        speed: Speed,
+        shutdown: &Shutdown,
+    ) {
         let mut pace = Pace::new(speed);
         let mut sent: u64 = 0;
-        while let Some(line) = lines.recv().await {
+        while let Some(Some(line)) = shutdown.run_until(lines.recv()).await {
             match line {
                 Ok(line) if line.is_subscriptions => {}
                 Ok(line) => {
-                    self.wait_for(&mut pace, &line).await;
+                    self.wait_for(&mut pace, &line, shutdown).await;
+                    if shutdown.is_requested() {
+                        return;
+                    }
                     self.deliver(line).await;
                     sent = sent.saturating_add(1);
                 }
@@ -77,16 +80,15 @@ impl Replay {
             }
         }
         info!(lines = sent, "the recording has been replayed; heartbeats go on");
-        self.idle_until(None).await;
+        self.idle_until(None, shutdown).await;
     }
 
     /// Waits until the line is due and somebody listens. While nobody does, the replay stands still.
-    async fn wait_for(&mut self, pace: &mut Pace, line: &Line) {
+    async fn wait_for(&mut self, pace: &mut Pace, line: &Line, shutdown: &Shutdown) {
         let mut due = pace.due(line.time, Instant::now());
         loop {
             if self.audience.borrow_and_update().subscribed == 0 {
-                // The sender lives as long as the clients that this very struct holds.
-                let _ = self.audience.wait_for(|audience| audience.subscribed > 0).await;
+                self.wait_for_somebody(shutdown).await;
                 let now = Instant::now();
                 pace.stood_still(now);
                 due = due.map(|_| now);
@@ -94,24 +96,42 @@ impl Replay {
             // What is new is noticed here; a recording has no other greeting than the answer.
             drop(self.exchange.clients.take_fresh());
             if let Some(due) = due {
-                self.idle_until(Some(due)).await;
+                self.idle_until(Some(due), shutdown).await;
             }
-            if self.audience.borrow().subscribed > 0 {
+            if self.audience.borrow().subscribed > 0 || shutdown.is_requested() {
                 return;
             }
         }
     }
 
+    async fn wait_for_somebody(&mut self, shutdown: &Shutdown) {
+        while self.audience.borrow_and_update().subscribed == 0 {
+            tokio::select! {
+                () = shutdown.requested() => return,
+                // The sender lives as long as the exchange does.
+                _ = self.audience.changed() => {}
+                () = self.outlet.due() => self.act().await,
+            }
+        }
+    }
+
+    async fn act(&mut self) {
+        // A script with a reset of sequences is not accepted for a recording.
+        drop(self.outlet.act().await);
+    }
+
     /// Sends heartbeats while the recording is silent; forever without an end.
-    async fn idle_until(&mut self, end: Option<Instant>) {
+    async fn idle_until(&mut self, end: Option<Instant>, shutdown: &Shutdown) {
         let far = Instant::now() + Duration::from_secs(86_400 * 365);
         while end.is_none_or(|end| Instant::now() < end) {
             tokio::select! {
+                () = shutdown.requested() => return,
                 () = sleep_until(end.unwrap_or(far)) => {}
+                () = self.outlet.due() => self.act().await,
                 _ = self.seconds.tick() => {
                     drop(self.exchange.clients.take_fresh());
                     if self.last_sent.elapsed() >= EVERY {
-                        self.last_known.beat(&self.exchange.clients, self.patience, &mut self.recipients).await;
+                        self.last_known.beat(&mut self.outlet).await;
                     }
                 }
             }
@@ -119,22 +139,19 @@ impl Replay {
     }
 
     async fn deliver(&mut self, line: Line) {
-        if let Some(product) = &line.product {
+        let product = line.product.as_deref();
+        if let Some(product) = product {
             self.last_known.advance(product, line.sequence, line.trade_id);
             if let Some(trade) = line.trade {
-                self.exchange.rest.tape.record(product, trade);
+                self.outlet.record_trade(product, trade);
             }
         }
-        self.exchange.clients.recipients(None, line.product.as_deref(), &mut self.recipients);
-        let mut queued = false;
-        for client in &self.recipients {
-            queued |= client.deliver(line.message.clone(), self.patience).await;
+        match product {
+            Some(product) if line.is_ticker => self.outlet.ticker(product, None, line.message).await,
+            _ => self.outlet.other(None, product, &line.message).await,
         }
         self.last_sent = Instant::now();
-        if queued && line.is_ticker {
-            counter!(TICKERS).increment(1);
-            self.truth.record(line.message.to_text().unwrap_or_default()).await;
-        }
+        self.act().await;
     }
 }
 

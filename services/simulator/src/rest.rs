@@ -9,12 +9,16 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
 use http::{Method, Response, StatusCode, Uri};
 use http_body_util::Full;
 use metrics::counter;
+use tokio::time::sleep;
 use tokio_tungstenite::tungstenite::Bytes;
 use venues::coinbase::rest::{CB_AFTER, CB_BEFORE, TRADES_PER_PAGE_MAX};
 
 use crate::config::RestConfig;
+use crate::faults::live::Faults;
+use crate::faults::script::RestTrouble;
 use crate::listing::Listing;
 use crate::metrics::REST_REQUESTS;
+use crate::outlet::spoil;
 use crate::tape::Tape;
 use crate::wire;
 use rate::RateLimit;
@@ -36,9 +40,25 @@ impl Rest {
         Self { tape, listings, limit: config.rate.map(RateLimit::new), opened: Instant::now() }
     }
 
-    /// Answers a request that came from `address`.
-    pub(crate) fn answer(&self, method: &Method, uri: &Uri, address: IpAddr) -> Answer {
-        let answer = self.routed(method, uri, address);
+    /// Answers a request that came from `address`, as well as the faults let it.
+    pub(crate) async fn answer(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        address: IpAddr,
+        faults: &Faults,
+    ) -> Answer {
+        let trouble = faults.on_rest(uri.path().split('/').nth(2).map(decoded).as_deref());
+        let answer = match trouble {
+            None => self.routed(method, uri, address),
+            Some(RestTrouble::TooMany) => too_many(),
+            Some(RestTrouble::Fails) => complaint(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
+            Some(RestTrouble::Garbage { seed }) => json(StatusCode::OK, spoil::garbage(seed)),
+            Some(RestTrouble::Slow(by)) => {
+                sleep(by).await;
+                self.routed(method, uri, address)
+            }
+        };
         counter!(REST_REQUESTS, "outcome" => outcome(answer.status())).increment(1);
         answer
     }
@@ -109,7 +129,7 @@ impl Page {
     }
 }
 
-pub(crate) fn too_many() -> Answer {
+fn too_many() -> Answer {
     let mut answer = complaint(StatusCode::TOO_MANY_REQUESTS, "Public rate limit exceeded");
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     answer
@@ -123,7 +143,7 @@ pub(crate) fn complaint(status: StatusCode, message: &str) -> Answer {
     json(status, wire::complaint(message))
 }
 
-pub(crate) fn json(status: StatusCode, body: String) -> Answer {
+fn json(status: StatusCode, body: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
     let kind = HeaderValue::from_static("application/json; charset=utf-8");

@@ -19,6 +19,7 @@ use crate::exchange::Exchange;
 use crate::generate::{self, Generator};
 use crate::listing::{Decimals, Listing};
 use crate::metrics::DISCONNECTS;
+use crate::outlet::Outlet;
 use crate::replay::Replay;
 use crate::truth::Truth;
 use crate::{Error, RecordingError, connection, recording};
@@ -45,9 +46,12 @@ pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Res
     let latch = ctx.latch("simulator");
     latch.set_waiting("the market is being prepared");
     let (channels, listings) = offer(&config.source).await?;
-    let truth = Truth::open(config.truth.as_deref())?;
     let tls = acceptor(&config)?;
+    let is_replay = matches!(config.source, Source::Replay(_));
+    config.faults.check(&listings.iter().map(|listing| listing.id.clone()).collect(), is_replay)?;
+    let truth = Truth::open(config.truth.as_deref())?;
     let exchange = Arc::new(Exchange::new(&config, channels, listings));
+    let outlet = Outlet::new(Arc::clone(&exchange), truth, &config, ctx.shutdown.clone());
     let mut parts = JoinSet::new();
     // Connections end after the market has stopped, so that everything that it sent can be written.
     let closing = Shutdown::new();
@@ -56,7 +60,7 @@ pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Res
     let shutdown = ctx.shutdown.clone();
     match config.source {
         Source::Replay(replay) => {
-            let feed = Replay::new(Arc::clone(&exchange), truth, config.stall_timeout);
+            let feed = Replay::new(Arc::clone(&exchange), outlet);
             parts.spawn(async move {
                 feed.run(replay.path, replay.speed, &shutdown).await;
                 shutdown.requested().await;
@@ -64,7 +68,7 @@ pub async fn run(config: Config, listener: TcpListener, ctx: RoleContext) -> Res
             });
         }
         Source::Generate(generate) => {
-            let feed = Generator::new(&generate, Arc::clone(&exchange), truth, config.stall_timeout);
+            let feed = Generator::new(&generate, &exchange, outlet);
             parts.spawn(async move {
                 feed.run(&shutdown).await;
                 shutdown.requested().await;

@@ -6,6 +6,8 @@ use std::error::Error as _;
 use tokio_tungstenite::tungstenite::Message;
 use venues::coinbase::{ChannelRequest, Request, RequestFault, RequestKind};
 
+use crate::faults::Refusing;
+use crate::faults::live::Faults;
 use crate::wire;
 
 /// What there is to subscribe to.
@@ -105,6 +107,29 @@ impl Subscribed {
             .map(|(name, products)| (name.as_str(), products.iter().map(String::as_str).collect::<Vec<_>>()));
         wire::subscriptions(channels)
     }
+}
+
+/// The request without the products that a fault refuses; an error when it refuses the request as a whole.
+pub(crate) fn admitted(mut request: Request, faults: &Faults) -> Result<Request, Refusal> {
+    if faults.are_none() || request.kind == RequestKind::Unsubscribe {
+        return Ok(request);
+    }
+    for channel in &mut request.channels {
+        let mut left = Vec::with_capacity(channel.products.len());
+        for product in std::mem::take(&mut channel.products) {
+            match faults.refuses(&product) {
+                None => left.push(product),
+                Some((_, Refusing::Omit)) => {}
+                Some((_, Refusing::Error)) => {
+                    let reason = format!("{product} is not a valid product");
+                    return Err(Refusal { message: "Failed to subscribe", reason });
+                }
+            }
+        }
+        channel.products = left;
+    }
+    request.channels.retain(|channel| !channel.products.is_empty() || channel.name == "status");
+    Ok(request)
 }
 
 fn check(channel: &ChannelRequest, offer: &Offer, kind: RequestKind) -> Result<(), Refusal> {

@@ -102,6 +102,13 @@ pub(crate) fn error(message: &str, reason: &str) -> Message {
     Message::text(text(&Error { r#type: "error", message, reason }))
 }
 
+/// A sound message of a type that is no use to anyone, of exactly so many bytes.
+pub(crate) fn oversized(bytes: usize) -> Message {
+    let (start, end) = (r#"{"type":"padding","padding":""#, r#""}"#);
+    let padding = bytes.saturating_sub(start.len() + end.len());
+    Message::text(format!("{start}{}{end}", "x".repeat(padding)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +125,7 @@ mod tests {
             subscriptions(channels.into_iter()).to_text().unwrap(),
             r#"{"type":"subscriptions","channels":[{"name":"level2_50","product_ids":["BTC-USD"],"account_ids":null},{"name":"status","product_ids":[],"account_ids":null}]}"#
         );
+        assert_eq!(oversized(1_000).len(), 1_000);
         assert_eq!(
             error("Failed to subscribe", "X is not a valid product").to_text().unwrap(),
             r#"{"type":"error","message":"Failed to subscribe","reason":"X is not a valid product"}"#

@@ -51,6 +51,9 @@ fn truth(path: &std::path::Path) -> BTreeMap<String, Vec<Value>> {
     let mut products: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for line in std::fs::read_to_string(path).unwrap().lines() {
         let line: Value = serde_json::from_str(line).unwrap();
+        if line["sent"] != true {
+            continue;
+        }
         products.entry(line["product"].as_str().unwrap().to_owned()).or_default().push(line);
     }
     products

@@ -1,5 +1,8 @@
 use super::*;
+use crate::faults::FaultScript;
 use std::collections::BTreeSet;
+use std::time::Duration;
+use tokio_tungstenite::tungstenite::Message;
 
 fn clients(messages: usize, bytes: usize) -> Clients {
     let products = BTreeSet::from(["BTC-USD", "ETH-USD"].map(str::to_owned));
@@ -7,7 +10,11 @@ fn clients(messages: usize, bytes: usize) -> Clients {
 }
 
 fn subscribe(clients: &Clients, client: &Client, products: &[&str], channels: &[&str]) {
-    clients.request(client, &Request::parse(&Request::subscribe_text(products, channels)));
+    clients.request(client, Request::parse(&Request::subscribe_text(products, channels)), &no_faults());
+}
+
+fn no_faults() -> Faults {
+    Faults::new(&FaultScript::default())
 }
 
 fn recipients(clients: &Clients, channel: Option<&str>, product: Option<&str>) -> usize {
@@ -41,7 +48,7 @@ async fn the_audience_is_who_subscribed() {
     let audience = clients.audience();
     let (client, _queued) = clients.join();
     assert_eq!(audience.borrow().subscribed, 0);
-    clients.request(&client, &Request::parse("nonsense"));
+    clients.request(&client, Request::parse("nonsense"), &no_faults());
     assert!(!clients.is_subscribed(&client));
     subscribe(&clients, &client, &["BTC-USD"], &["ticker"]);
     assert!(clients.is_subscribed(&client));
@@ -58,14 +65,14 @@ async fn a_full_queue_waits_for_its_reader_or_ends_the_client() {
     let (delivered, _) = tokio::join!(client.deliver(Message::text("3"), SECOND), queued.recv());
     assert!(delivered);
     assert!(!client.deliver(Message::text("4"), SECOND).await);
-    assert!(client.too_slow.is_cancelled());
+    assert!(client.ended.is_cancelled());
     let (other, _other_queued) = clients.join();
     assert!(
         other.offer(Message::text("1"))
             && other.offer(Message::text("2"))
             && !other.offer(Message::text("3"))
     );
-    assert!(other.too_slow.is_cancelled());
+    assert!(other.ended.is_cancelled());
 }
 
 #[tokio::test(start_paused = true)]
@@ -95,5 +102,5 @@ async fn a_client_that_left_is_not_waited_for() {
     let started = tokio::time::Instant::now();
     assert!(!client.deliver(Message::text("2"), Duration::from_secs(3_600)).await);
     assert_eq!(started.elapsed(), Duration::ZERO);
-    assert!(!client.too_slow.is_cancelled());
+    assert!(!client.ended.is_cancelled());
 }

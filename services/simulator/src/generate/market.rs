@@ -1,5 +1,7 @@
 //! A market that is made up: trades around a price that wanders, in exact decimals.
 
+use std::collections::BTreeSet;
+
 use domain::{Decimal, Product, Side, UnixNanos};
 use venues::coinbase::rest::RestTrade;
 
@@ -98,6 +100,13 @@ impl Market {
             (course.product.to_string(), course.sequence, course.trade_id)
         };
         self.courses.iter_mut().map(beat).collect()
+    }
+
+    /// Has the sequences of these products, or of all, begin anew at `to`.
+    pub(crate) fn reset_sequences(&mut self, products: Option<&BTreeSet<String>>, to: u64) {
+        let wanted =
+            |course: &&mut Course| products.is_none_or(|products| products.contains(course.product.as_str()));
+        self.courses.iter_mut().filter(wanted).for_each(|course| course.sequence = to.saturating_sub(1));
     }
 
     fn trade_of(&mut self, index: usize, now: UnixNanos, sequence_step: u64) -> Option<Ticker> {

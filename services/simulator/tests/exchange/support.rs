@@ -10,11 +10,11 @@ use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use runtime::{Readiness, RoleContext, Shutdown};
 use serde_json::Value;
-use simulator::{Config, Error, GenerateConfig, Rate, ReplayConfig, Source, Speed};
+use simulator::{Config, Error, FaultScript, GenerateConfig, Rate, ReplayConfig, Source, Speed};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::tungstenite::{self, Bytes, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// Long enough for a machine under load; nothing waits for it in a test that passes.
@@ -41,6 +41,14 @@ impl Exchange {
         self.shutdown.request();
         timeout(PATIENCE, self.task).await.expect("it drains").unwrap().unwrap();
     }
+}
+
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Closed(u16),
+    Cut,
+    Broken(std::io::ErrorKind),
 }
 
 pub(crate) struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
@@ -82,6 +90,23 @@ impl Client {
                 Some(Ok(other)) => panic!("{other:?}"),
             }
         }
+    }
+
+    /// How the connection ends, after whatever still comes.
+    pub(crate) async fn end(&mut self) -> End {
+        loop {
+            match timeout(PATIENCE, self.0.next()).await.expect("an end") {
+                Some(Ok(Message::Close(Some(frame)))) => return End::Closed(frame.code.into()),
+                Some(Ok(_)) => {}
+                Some(Err(tungstenite::Error::Io(error))) => return End::Broken(error.kind()),
+                Some(Err(_)) | None => return End::Cut,
+            }
+        }
+    }
+
+    /// The next text within a time, if one comes.
+    pub(crate) async fn text_within(&mut self, time: Duration) -> Option<String> {
+        timeout(time, self.text()).await.ok()
     }
 
     pub(crate) async fn next(&mut self) -> Value {
@@ -171,12 +196,32 @@ pub(crate) fn recorded(path: &Path) -> Vec<String> {
     lines.filter(|line| !line.contains(r#""type":"subscriptions""#)).collect()
 }
 
-/// The lines of the truth, parsed.
-pub(crate) fn truth(path: &Path) -> Vec<Value> {
+fn truth_lines(path: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(path).unwrap();
     text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
+/// The trades of the truth.
+pub(crate) fn truth(path: &Path) -> Vec<Value> {
+    truth_lines(path).into_iter().filter(|line| line.get("fault").is_none()).collect()
+}
+
+/// The faults of the truth, and what became of each.
+pub(crate) fn truth_faults(path: &Path) -> Vec<(String, String)> {
+    let text = |line: &Value, key: &str| line[key].as_str().unwrap().to_owned();
+    let lines = truth_lines(path).into_iter().filter(|line| line.get("fault").is_some());
+    lines.map(|line| (text(&line, "fault"), text(&line, "event"))).collect()
+}
+
+/// The tickers that were sent to somebody.
 pub(crate) fn frames(truth: &[Value]) -> Vec<&str> {
-    truth.iter().map(|line| line["frame"].as_str().unwrap()).collect()
+    let sent = truth.iter().filter(|line| line["sent"] == true);
+    sent.map(|line| line["frame"].as_str().unwrap()).collect()
+}
+
+/// A script of faults, as flags write them.
+pub(crate) fn script(flags: &[&str]) -> FaultScript {
+    let mut script = FaultScript::default().with_seed(1);
+    flags.iter().for_each(|flag| script.add_flag(flag).unwrap());
+    script
 }

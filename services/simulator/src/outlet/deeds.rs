@@ -1,0 +1,89 @@
+//! What faults do at once: to connections, and by sending something of their own.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use domain::UnixNanos;
+use metrics::counter;
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::Message;
+use tracing::info;
+
+use super::{Outlet, SequenceReset};
+use crate::client::{Client, Farewell, Stall};
+use crate::faults::Kind;
+use crate::faults::script::{Deed, Happening, Phase};
+use crate::metrics::FAULTS;
+use crate::wire;
+
+/// How long a client may take to make room for a frame that is larger than all its queue.
+const OVERSIZED_PATIENCE: Duration = Duration::from_secs(5);
+
+impl Outlet {
+    /// Tells the truth about it, and does it. Returns what only the market can do.
+    pub(super) async fn happen(&mut self, happening: Happening) -> Option<SequenceReset> {
+        let Happening { fault, phase, at, deed } = happening;
+        let ago = Instant::now().saturating_duration_since(self.exchange.faults.instant(at));
+        info!(fault = &*fault, ?phase, "scripted fault");
+        if phase != Phase::Ended {
+            counter!(FAULTS).increment(1);
+        }
+        let reset = match deed {
+            Some(deed) => self.perform(&fault, deed).await,
+            None => None,
+        };
+        self.truth.fault(fault, phase, UnixNanos::now().saturating_sub(ago)).await;
+        reset
+    }
+
+    async fn perform(&mut self, fault: &Arc<str>, deed: Deed) -> Option<SequenceReset> {
+        let mut clients = self.exchange.clients.subscribed();
+        clients.retain(|client| !client.ended.is_cancelled());
+        let count = clients.len();
+        let hit = clients.iter().enumerate().filter(|(index, _)| deed.connection.hits(*index, count));
+        let hit: Vec<&Arc<Client>> = hit.map(|(_, client)| client).collect();
+        match deed.kind {
+            Kind::Disconnect { how } => {
+                let mut followers = Vec::new();
+                for (product, course) in &mut self.courses {
+                    self.exchange.clients.recipients(None, Some(product), &mut followers);
+                    if !followers.is_empty() {
+                        course.cut_by = Some(Arc::clone(fault));
+                    }
+                }
+                hit.iter().for_each(|client| client.end(Farewell::Fault(how)));
+            }
+            Kind::Stall { .. } => {
+                let until = deed.until.map(|until| self.exchange.faults.instant(until));
+                hit.iter().for_each(|client| client.stall(Stall { fault: Arc::clone(fault), until }));
+            }
+            Kind::Error { message, reason } => {
+                for client in hit {
+                    self.deliver(client, &wire::error(&message, &reason)).await;
+                }
+            }
+            Kind::Oversized { bytes } => {
+                let frame = wire::oversized(bytes);
+                for client in hit {
+                    self.deliver_patiently(client, &frame, OVERSIZED_PATIENCE.max(self.patience)).await;
+                }
+            }
+            Kind::Repeat { last } => {
+                let wanted = |product: &str| deed.products.as_ref().is_none_or(|all| all.contains(product));
+                let again =
+                    self.courses.iter().filter(|(product, _)| wanted(product)).flat_map(|(_, course)| {
+                        course.recent.range(course.recent.len().saturating_sub(last)..).cloned()
+                    });
+                let again: Vec<Message> = again.collect();
+                for ticker in again {
+                    for client in &hit {
+                        self.deliver(client, &ticker).await;
+                    }
+                }
+            }
+            Kind::SequenceReset { to } => return Some((deed.products, to)),
+            _ => {}
+        }
+        None
+    }
+}
