@@ -1,6 +1,7 @@
 //! The checker: what was sent against what came out. It does no I/O.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use crate::{evidence::Evidence, truth::Truth};
 
@@ -17,6 +18,8 @@ pub(crate) struct Rules {
     pub(crate) broker_lost: bool,
     /// The feed itself sends wrong order: ticks may be filed as out of order.
     pub(crate) feed_disordered: bool,
+    /// How long it may take from the end of an outage until everything is live again.
+    pub(crate) live_within: Duration,
 }
 
 /// One line of the verdict.

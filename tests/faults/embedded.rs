@@ -54,7 +54,7 @@ pub(crate) async fn crashes(setup: &Setup, rules: Rules) -> (Verdict, Vec<(Strin
     let (mut lines, sums) = check::check(&truth, &evidence(&url).await, rules);
     let mut life = Life::new("", Vec::new());
     life.recoveries.insert("kill -9 up".into(), times);
-    lines.push(life.verdict());
+    lines.push(life.verdict(rules.live_within));
     lines.push(check::Line { check: "drain", ok: drained, told: "up ended in good order".into() });
     (Verdict { lines, sums, events: Default::default() }, life.recoveries.into_iter().collect())
 }

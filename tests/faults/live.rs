@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The promise: live again within this after the end of any outage.
-const LIVE_WITHIN: Duration = Duration::from_secs(10);
+pub(crate) const LIVE_WITHIN: Duration = Duration::from_secs(10);
 /// How long to wait before giving up, so that a figure is told even when the promise is broken.
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(90);
 /// How far the newest stored tick may be behind for the whole to count as live.
@@ -130,13 +130,13 @@ impl Life {
         }
     }
 
-    /// Whether every outage was over in time.
-    pub(crate) fn verdict(&self) -> Line {
+    /// Whether every outage was over within `limit`.
+    pub(crate) fn verdict(&self, limit: Duration) -> Line {
         let all: Vec<Duration> = self.recoveries.values().flatten().copied().collect();
         let worst = all.iter().max().copied().unwrap_or_default();
-        let late = all.iter().filter(|took| **took > LIVE_WITHIN).count();
+        let late = all.iter().filter(|took| **took > limit).count();
         let told = format!(
-            "{} outages, live again after {:.2} s (median), {:.2} s (worst), {late} later than {LIVE_WITHIN:?}",
+            "{} outages, live again after {:.2} s (median), {:.2} s (worst), {late} later than {limit:?}",
             all.len(),
             median(&all).as_secs_f64(),
             worst.as_secs_f64(),

@@ -184,7 +184,7 @@ impl World {
         let mut truth = Truth::default();
         self.truths.iter().for_each(|file| truth.add_file(file));
         let (mut lines, sums) = check::check(&truth, &evidence, rules);
-        lines.push(self.life.verdict());
+        lines.push(self.life.verdict(rules.live_within));
         lines.push(self.drain().await);
         Verdict { lines, sums, events: evidence.events }
     }

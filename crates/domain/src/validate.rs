@@ -8,8 +8,9 @@ use crate::{Decimal, Quote, RejectReason, Tick, UnixNanos};
 
 /// No exchange that LedgerFlux knows is older: 2010-01-01T00:00:00Z.
 pub const EARLIEST_EVENT_TIME: UnixNanos = UnixNanos::new(1_262_304_000_000_000_000);
-/// How far the exchange's clock may be ahead of ours.
-pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(60);
+/// How far the exchange's clock may be ahead of ours. Ours may be the wrong one, by hours when somebody sets it, and good
+/// ticks are not refused for that; what is beyond a day is no time of a market's.
+pub const FUTURE_TOLERANCE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is wrong with a tick.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -44,8 +45,8 @@ pub enum Fault {
     /// The event time is before 2010.
     #[error("event_time {0} is before 2010")]
     TooEarly(UnixNanos),
-    /// The event time is more than 60 s after the receive time.
-    #[error("event_time {event_time} is more than 60 s after receive_time {receive_time}")]
+    /// The event time is more than a day after the receive time.
+    #[error("event_time {event_time} is more than a day after receive_time {receive_time}")]
     InTheFuture {
         /// When the exchange says it happened.
         event_time: UnixNanos,

@@ -182,6 +182,9 @@ async fn probe(config: &Config, url: &str) -> Result<(), StoreError> {
     }
 }
 
+/// Our transactions go from statement to statement without a pause: one that waits for so long has nobody behind it.
+const IDLE_IN_TRANSACTION_MAX_MS: &str = "5000";
+
 async fn postgres(config: &Config, url: String) -> Result<DatabaseConnection, StoreError> {
     let mut options = options(config, url);
     let statement_timeout_ms = config.statement_timeout.as_millis().to_string();
@@ -196,8 +199,8 @@ async fn postgres(config: &Config, url: String) -> Result<DatabaseConnection, St
         .map_sqlx_postgres_opts(move |options| {
             options.options([
                 ("statement_timeout", statement_timeout_ms.as_str()),
-                // A writer that died in the middle of a transaction must not keep its locks.
-                ("idle_in_transaction_session_timeout", statement_timeout_ms.as_str()),
+                // A writer that hangs in the middle of a transaction must not keep its locks from whoever takes its place.
+                ("idle_in_transaction_session_timeout", IDLE_IN_TRANSACTION_MAX_MS),
                 // The server notices within a minute that we are gone.
                 ("tcp_keepalives_idle", "30"),
                 ("tcp_keepalives_interval", "10"),

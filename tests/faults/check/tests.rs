@@ -16,6 +16,7 @@ const STRICT: Rules = Rules {
     exchange_killed: false,
     broker_lost: false,
     feed_disordered: false,
+    live_within: Duration::from_secs(10),
 };
 
 /// Ten trades that were sent, accepted and stored.

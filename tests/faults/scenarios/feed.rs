@@ -22,9 +22,16 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .rules(disordered),
         Scenario::new("feed-repeats", "the feed repeats its last 500 tickers", misbehaves)
             .prepare(|setup| script(setup, "repeat:at=5s,every=5s,times=4,last=500")),
-        Scenario::new("feed-restarts", "the feed starts its sequence anew", misbehaves)
-            .prepare(|setup| script(setup, "sequence_reset:at=15s"))
-            .rules(feed_broken)
+        Scenario::new("feed-restarts", "the exchange restarts with a new sequence", misbehaves)
+            .prepare(|setup| {
+                script(setup, "sequence_reset:at=15s");
+                script(setup, "disconnect:at=15s");
+            })
+            .rules(|rules| {
+                feed_broken(rules);
+                // For 5 s nobody can tell a new sequence from late ticks of the old one.
+                disordered(rules);
+            })
             .records("new_run"),
         Scenario::new("feed-drops", "the feed leaves out one ticker of twenty", misbehaves)
             .prepare(|setup| script(setup, "drop:at=5s,for=20s,percent=5"))

@@ -43,8 +43,8 @@ const HEADER_BYTES_MAX: usize = 4096;
 const PUBLISHES_IN_FLIGHT_MAX: usize = 4096;
 /// After so long without a message it is asked whether there still is one.
 const STALLED_AFTER: Duration = Duration::from_secs(1);
-/// A connection without a sign of life for two of these is given up.
-const PING_INTERVAL: Duration = Duration::from_secs(10);
+/// A connection without a sign of life for two of these is given up: a half-open one within seconds.
+const PING_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A connection. Cheap to clone.
 #[derive(Clone, Debug)]
