@@ -114,7 +114,8 @@ impl Worker {
         let mut backoff = Backoff::new(Duration::from_millis(100), self.config.retry_delay_max);
         loop {
             // A database or broker that does not answer must not keep a process that is to end.
-            let Some(recovered) = self.context.shutdown.run_until(Owner::recover(self)).await else {
+            let Some(recovered) = self.context.shutdown.run_until(Box::pin(Owner::recover(self))).await
+            else {
                 return Ok(());
             };
             let error = match recovered {
