@@ -126,7 +126,8 @@ impl Worker {
             }
             let since = Instant::now();
             // A broker that does not answer must not keep a process that is to end.
-            let Some(recovered) = self.context.shutdown.run_until(Owner::recover(self)).await else {
+            let Some(recovered) = self.context.shutdown.run_until(Box::pin(Owner::recover(self))).await
+            else {
                 return Ok(());
             };
             let error = match recovered {
