@@ -11,6 +11,8 @@ pub struct Config {
     pub fetch_messages_max: usize,
     /// How long one fetch waits for a first message.
     pub fetch_wait: Duration,
+    /// How long a product is held back when trades are missing that another ingestor may still bring; zero: not at all.
+    pub merge_wait: Duration,
     /// How long a fenced owner waits before it tries again; doubles each time, up to 16 times this.
     pub fenced_wait: Duration,
     /// How long the drain at shutdown goes on with what is still waiting.
@@ -22,6 +24,7 @@ impl Default for Config {
         Self {
             fetch_messages_max: 256,
             fetch_wait: Duration::from_millis(500),
+            merge_wait: Duration::from_millis(250),
             fenced_wait: Duration::from_secs(30),
             drain_max: Duration::from_secs(5),
         }
@@ -41,6 +44,7 @@ impl Config {
                 default.fetch_wait,
                 Duration::from_millis(10)..=seconds(10),
             ),
+            merge_wait: reader.duration("merge_wait", default.merge_wait, Duration::ZERO..=seconds(5)),
             fenced_wait: reader.duration("fenced_wait", default.fenced_wait, seconds(1)..=seconds(600)),
             drain_max: reader.duration("drain_max", default.drain_max, Duration::ZERO..=seconds(60)),
         }

@@ -12,7 +12,11 @@ use runtime::{Backoff, ErrorChain, Latch, RoleContext};
 use thiserror::Error;
 use tracing::warn;
 
-use crate::{Config, metrics as names, owner::Owner};
+use crate::{
+    Config,
+    metrics::{self as names, LegLabels},
+    owner::Owner,
+};
 
 /// A worker that has owned its shard for so long was healthy: the next failure is a first one.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
@@ -66,6 +70,7 @@ pub(crate) struct Worker {
     pub(crate) context: RoleContext,
     pub(crate) latch: Latch,
     pub(crate) reporter: Reporter,
+    pub(crate) legs: LegLabels,
 }
 
 /// Owns `shard` until shutdown is requested: it goes on after every failure, with backoff, and gives way when another
@@ -81,7 +86,8 @@ pub fn run(
     let latch = context.readiness.latch(&format!("normalizer-{shard}"));
     let instance = RoleStatus::worker_instance(&context.instance, shard);
     let reporter = Reporter::new("normalizer", instance.clone());
-    let worker = Worker { config, shard, instance, bus, context, latch, reporter };
+    let worker =
+        Worker { config, shard, instance, bus, context, latch, reporter, legs: LegLabels::default() };
     async move {
         worker.reporter.speak();
         let label = shard.to_string();
