@@ -31,6 +31,7 @@ pub struct Held {
 
 /// What need not wait any longer.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "nearly all of them are ticks")]
 pub enum Released {
     /// The next tick.
     Tick(Held),

@@ -203,7 +203,7 @@ fn play(fates: &mut [Fate], per_round: usize, deaths: bool, slowness: u64) -> Wo
 
 /// The trades that came over a leg, and those that came over none.
 fn kept_and_lost(fates: &[Fate]) -> (Vec<u64>, Vec<u64>) {
-    let is_kept = |trade_id: &u64| fates[(trade_id - FIRST) as usize].kept.contains(&true);
+    let is_kept = |trade_id: &u64| fates[usize::try_from(trade_id - FIRST).unwrap()].kept.contains(&true);
     (FIRST..).take(fates.len()).partition(is_kept)
 }
 
