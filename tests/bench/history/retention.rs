@@ -19,7 +19,9 @@ pub(crate) async fn measure(server: &Postgres) {
     let hour = u64::try_from(load::HOUR_NS / load::STEP_NS).unwrap();
     let hour_ns = Duration::from_nanos(load::HOUR_NS.unsigned_abs());
     println!("\nretention of one hour ({hour} ticks) beside a writer");
-    let url = server.create_database().await;
+    let (admin, url) = (server.url("postgres"), server.url("retention"));
+    server.psql(&admin, "DROP DATABASE IF EXISTS retention WITH (FORCE)").await;
+    server.psql(&admin, "CREATE DATABASE retention TEMPLATE template0").await;
     let store = load::prepare(&url, hour * (ROUNDS + 1)).await;
     load::copy(&url, 0, hour * ROUNDS).await;
     for round in 0..ROUNDS {
