@@ -10,6 +10,7 @@ mod commands;
 mod compose;
 mod exchange;
 mod feed;
+mod record;
 mod rejects;
 mod reload;
 mod settings;
@@ -141,6 +142,7 @@ async fn dispatch(command: Command, settings: Settings, origin: reload::Origin) 
         Command::Simulator(args) => return commands::simulate(&settings, args).await,
         Command::Migrate(args) => return commands::migrate(&settings, args.roles).await,
         Command::Retention(_) => return commands::retention(&settings).await,
+        Command::Record(args) => return record::run(&settings, args).await,
         Command::Rejects(args) => return rejects::run(&settings, args.command).await,
         Command::Reshard(_) => return commands::reshard(&settings).await,
         Command::Config(_) => return Ok(()),
