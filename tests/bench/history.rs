@@ -29,7 +29,7 @@ const SETTINGS: [&str; 7] = [
     "synchronous_commit=on",
     "full_page_writes=on",
     "shared_buffers=1GB",
-    "max_wal_size=8GB",
+    "max_wal_size=4GB",
     "checkpoint_timeout=30min",
     "autovacuum=off",
 ];

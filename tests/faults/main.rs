@@ -153,7 +153,10 @@ async fn the_long_set() {
         all.iter().for_each(|scenario| println!("{:<36}{}", scenario.name, scenario.fault));
         return;
     }
-    let wanted: Vec<&Scenario> = all.iter().filter(|scenario| options.wants(scenario.name)).collect();
+    let is_wanted = |scenario: &&Scenario| {
+        options.wants(scenario.name) && !(scenario.only_by_name && options.only.is_empty())
+    };
+    let wanted: Vec<&Scenario> = all.iter().filter(is_wanted).collect();
     assert!(!wanted.is_empty(), "no scenario is called like that: --list names them");
     let mut outcomes = Vec::new();
     for scenario in wanted {

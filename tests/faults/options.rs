@@ -1,6 +1,6 @@
 //! What is asked for: `FAULTS="--only kill-normalizer --seed 7"`.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::{live::LIVE_WITHIN, world::Setup};
 
@@ -40,7 +40,7 @@ impl Options {
         Self {
             only: Vec::new(),
             skip: Vec::new(),
-            seed: SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |since| since.as_secs()),
+            seed: u64::try_from(crate::subscribers::now() / 1_000_000_000).unwrap_or(1),
             rate: 2_000,
             products: 20,
             shards: 2,

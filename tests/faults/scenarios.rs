@@ -28,6 +28,8 @@ pub(crate) struct Scenario {
     pub(crate) fault: &'static str,
     /// Whether the short set has it too.
     pub(crate) short: bool,
+    /// Whether it takes so long that it only runs when it is named.
+    pub(crate) only_by_name: bool,
     /// What is different from the usual setup.
     pub(crate) prepare: fn(&mut Setup),
     pub(crate) rules: fn(&mut Rules),
@@ -39,7 +41,21 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     const fn new(name: &'static str, fault: &'static str, run: Run) -> Self {
-        Self { name, fault, short: false, prepare: |_| {}, rules: |_| {}, run: Some(run), records: None }
+        Self {
+            name,
+            fault,
+            short: false,
+            only_by_name: false,
+            prepare: |_| {},
+            rules: |_| {},
+            run: Some(run),
+            records: None,
+        }
+    }
+
+    const fn only_by_name(mut self) -> Self {
+        self.only_by_name = true;
+        self
     }
 
     const fn short(mut self) -> Self {

@@ -28,7 +28,12 @@ impl Failures {
 
     /// How many messages to fetch, where `max` are allowed.
     pub fn fetch_max(&self, max: usize) -> usize {
-        if self.apart_until > 0 { 1 } else { max }
+        if self.is_apart() { 1 } else { max }
+    }
+
+    /// Whether messages come one at a time, because it is not known at which of several the worker failed.
+    pub fn is_apart(&self) -> bool {
+        self.apart_until > 0
     }
 
     /// Why this message is to be given up; `None` while it may be tried.

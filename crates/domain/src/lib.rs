@@ -10,6 +10,7 @@ mod batch;
 mod continuity;
 mod event;
 mod instrument;
+mod merge;
 mod number;
 mod position;
 mod reject;
@@ -26,6 +27,7 @@ pub use batch::{BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, Heartbeat, TickBa
 pub use continuity::{MissingTrades, OPEN_GAPS_MAX, TradePlace, TradeTracker};
 pub use event::{EventKind, FeedEvent, FeedState, Gap, GapCause, GapState, ProductDetails};
 pub use instrument::{Instrument, InvalidInstrument, PRODUCT_BYTES_MAX, Product, VENUE_BYTES_MAX, Venue};
+pub use merge::{HELD_TICKS_MAX, Held, Hold, LEG_ALIVE_FOR, LEGS_MAX, LegId, Legs, Race, Released};
 pub use number::{Decimal, InvalidNumber, parse_number};
 pub use position::Position;
 pub use reject::{REJECT_RAW_BYTES_MAX, RejectReason, RejectedTick};

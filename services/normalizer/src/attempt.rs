@@ -4,6 +4,7 @@ use std::{
     any::Any,
     panic::AssertUnwindSafe,
     sync::{MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use bus::{Delivery, Failures};
@@ -32,8 +33,12 @@ impl Worker {
 impl Owner<'_> {
     /// One round; a message at which the worker has failed as often as it may is filed instead, so that the shard goes on.
     pub(crate) async fn attempt(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
-        let (Some(first), Some(last)) = (deliveries.first(), deliveries.last()) else { return Ok(()) };
-        let (first, last) = (first.stream_sequence, last.stream_sequence);
+        let is_apart = self.worker.failures().is_apart();
+        // What is held back goes out in another round than the one that brought it, and a failure there would be laid at the
+        // wrong door: while the message at fault is looked for, nothing is.
+        self.state.set_merge_wait(if is_apart { Duration::ZERO } else { self.worker.config.merge_wait });
+        let in_hand = deliveries.iter().map(|delivery| delivery.stream_sequence).chain(self.held());
+        let Some((first, last)) = in_hand.clone().min().zip(in_hand.max()) else { return Ok(()) };
         let spent = self.worker.failures().spent(first);
         if let (Some(why), [delivery]) = (spent, deliveries.as_slice()) {
             self.give_up(delivery, &why).await?;

@@ -11,6 +11,8 @@ pub struct Config {
     pub fetch_messages_max: usize,
     /// How long one fetch waits for a first message.
     pub fetch_wait: Duration,
+    /// How long a product is held back when trades are missing that another ingestor may still bring; zero: not at all.
+    pub merge_wait: Duration,
     /// How long a fenced owner waits before it tries again; doubles each time, up to 16 times this.
     pub fenced_wait: Duration,
     /// After so many failures at one message, for a reason that lies in it, it is filed among the rejects.
@@ -26,6 +28,7 @@ impl Default for Config {
         Self {
             fetch_messages_max: 256,
             fetch_wait: Duration::from_millis(500),
+            merge_wait: Duration::from_millis(250),
             fenced_wait: Duration::from_secs(30),
             deliveries_max: 5,
             retry_delay_max: Duration::from_secs(10),
@@ -48,6 +51,7 @@ impl Config {
                 default.fetch_wait,
                 Duration::from_millis(10)..=seconds(10),
             ),
+            merge_wait: reader.duration("merge_wait", default.merge_wait, Duration::ZERO..=seconds(5)),
             fenced_wait: reader.duration("fenced_wait", default.fenced_wait, seconds(1)..=seconds(600)),
             deliveries_max: u32::try_from(deliveries).unwrap_or(default.deliveries_max),
             retry_delay_max: reader.duration(

@@ -1,22 +1,35 @@
 //! The rules of a shard, without I/O: what of a raw batch goes on, what is refused, what was seen before, what is missing.
 
-use std::collections::HashMap;
+use std::{collections::BTreeSet, collections::HashMap, time::Duration};
 
-use bus::Source;
-use domain::{Gap, Instrument, Position, Snapshot, TickBatch, validate};
+use domain::{Gap, Instrument, LegId, Legs, Position, Snapshot, TickBatch, UnixNanos, validate};
 
 use crate::{
-    product::Product,
+    product::{Merging, Product},
     round::{RawPlace, Round},
 };
 
+/// More ticks of all products together are not held back: some 16 MiB.
+const HELD_TICKS_MAX: usize = 32_768;
+
 /// What is known of the products of one shard.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct ShardState {
+    merge_wait: Duration,
+    legs: Legs,
     products: HashMap<Instrument, Product>,
+    /// The products of which something is held back.
+    holding: BTreeSet<Instrument>,
+    /// How much is held back.
+    held: usize,
 }
 
 impl ShardState {
+    /// Knows of nothing yet. What is missing is waited for up to `merge_wait`, as long as another leg may bring it.
+    pub(crate) fn new(merge_wait: Duration, now: UnixNanos) -> Self {
+        Self { merge_wait, legs: Legs::new(now), products: HashMap::new(), holding: BTreeSet::new(), held: 0 }
+    }
+
     /// Goes on after the last batch that was published for a product. `raw_is_same` says whether the raw stream is still
     /// the one that the batch was made from: in a new one, its sequence means nothing.
     pub(crate) fn recover_batch(&mut self, batch: &TickBatch, raw_is_same: bool) {
@@ -44,7 +57,7 @@ impl ShardState {
 
     /// Takes over the newest gap that was announced of a product, after its batch and its snapshot.
     pub(crate) fn recover_gap(&mut self, gap: &Gap) {
-        let product = self.product(&gap.instrument);
+        let product = self.products.entry(gap.instrument.clone()).or_default();
         product.recover_gap(gap.run, gap.first_trade_id, gap.last_trade_id);
     }
 
@@ -66,7 +79,9 @@ impl ShardState {
 
     /// Notes that the live raw messages of a product up to this one have gone out whole.
     pub(crate) fn published(&mut self, instrument: &Instrument, raw: u64) {
-        self.product(instrument).published(raw);
+        if let Some(product) = self.products.get_mut(instrument) {
+            product.published(raw);
+        }
     }
 
     /// Whether this live raw message went out before its owner died: it only needs to be acknowledged.
@@ -74,32 +89,83 @@ impl ShardState {
         self.products.get(instrument).is_some_and(|product| product.is_done(raw))
     }
 
+    /// Whether something of this live raw message is held back.
+    pub(crate) fn holds(&self, instrument: &Instrument, raw: u64) -> bool {
+        self.products.get(instrument).is_some_and(|product| product.holds(raw))
+    }
+
+    /// How long what is missing is waited for from now on.
+    pub(crate) fn set_merge_wait(&mut self, merge_wait: Duration) {
+        self.merge_wait = merge_wait;
+    }
+
+    /// How much is held back: ticks and heartbeats.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// When something of what is held back has waited for long enough.
+    pub(crate) fn deadline(&self) -> Option<UnixNanos> {
+        let products = self.holding.iter().filter_map(|instrument| self.products.get(instrument));
+        products.filter_map(Product::deadline).min()
+    }
+
+    /// Who brings the feed: the legs, with the instance of each.
+    pub(crate) fn legs(&self) -> impl Iterator<Item = (LegId, &str)> {
+        self.legs.iter()
+    }
+
     /// Judges a live batch, message `raw` of the raw stream.
     pub(crate) fn live(&mut self, batch: TickBatch, raw: u64, round: &mut Round) {
-        self.product(&batch.instrument).live(batch, raw, round);
+        let instrument = batch.instrument.clone();
+        let leg = self.legs.hear(&batch.session, round.now);
+        self.with_product(instrument, round, |product, merging, round| {
+            product.live(batch, raw, leg, merging, round);
+        });
+    }
+
+    /// Lets out what need not be held back any longer, of all products.
+    pub(crate) fn release(&mut self, round: &mut Round) {
+        for instrument in std::mem::take(&mut self.holding) {
+            self.with_product(instrument.clone(), round, |product, merging, round| {
+                product.release(&instrument, merging, round);
+            });
+        }
     }
 
     /// Judges a backfilled batch: its ticks have no place in the sequence.
-    pub(crate) fn fill(&self, mut batch: TickBatch, raw: u64, round: &mut Round) {
-        let fetched = std::mem::take(&mut batch.ticks);
-        batch.ticks.reserve_exact(fetched.len());
-        for (index, mut tick) in fetched.into_iter().enumerate() {
+    pub(crate) fn fill(&self, batch: TickBatch, raw: u64, round: &mut Round) {
+        let TickBatch { instrument, ticks, session, .. } = batch;
+        let mut fills = Vec::with_capacity(ticks.len());
+        for (index, mut tick) in ticks.into_iter().enumerate() {
             tick.flags.backfilled = true;
             match validate(&mut tick) {
-                Ok(()) => batch.ticks.push(tick),
+                Ok(()) => fills.push(tick),
                 Err(fault) => {
                     round.refuse(tick, RawPlace { raw, index }, fault.reason(), fault.to_string());
                 }
             }
         }
-        batch.raw_sequence = Some(raw);
-        batch.normalised_at = Some(round.now);
-        batch.heartbeat = None;
-        round.pending.add(Source::Fill, batch, raw);
+        round.fill(&instrument, fills, &session, raw);
     }
 
-    fn product(&mut self, instrument: &Instrument) -> &mut Product {
-        self.products.entry(instrument.clone()).or_default()
+    /// Does something with a product, and notes what of it is held back then.
+    fn with_product(
+        &mut self,
+        instrument: Instrument,
+        round: &mut Round,
+        work: impl FnOnce(&mut Product, &Merging<'_>, &mut Round),
+    ) {
+        let product = self.products.entry(instrument.clone()).or_default();
+        let of_others = self.held.saturating_sub(product.held());
+        let room = HELD_TICKS_MAX.saturating_sub(of_others);
+        work(product, &Merging::new(&self.legs, self.merge_wait, room, round.now), round);
+        self.held = of_others + product.held();
+        if product.held() > 0 {
+            self.holding.insert(instrument);
+        } else if !self.holding.is_empty() {
+            self.holding.remove(&instrument);
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Owning a shard: recover, read, publish, acknowledge.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -34,7 +34,10 @@ pub(crate) struct Owner<'a> {
     pub(crate) source: Arc<str>,
     publisher: TickPublisher,
     pub(crate) reader: WorkReader,
-    state: ShardState,
+    pub(crate) state: ShardState,
+    /// Messages of which something is held back: they are acknowledged when it has gone out. Never more than the consumer
+    /// gives out unacknowledged.
+    held: BTreeMap<u64, Delivery>,
     /// Progress of products since it was last told.
     progress: HashMap<Instrument, ShardProgress>,
     pause: Pause,
@@ -46,7 +49,7 @@ impl<'a> Owner<'a> {
         let (bus, shard) = (&worker.bus, worker.shard);
         // After a broker came back empty there are no streams.
         bus.ensure_streams().await.map_err(bus_error)?;
-        let mut state = ShardState::default();
+        let mut state = ShardState::new(worker.config.merge_wait, UnixNanos::now());
         let mut publisher = bus.tick_publisher(shard);
         let recovered = publisher.recover().await.map_err(bus_error)?;
         for recovered in &recovered.batches {
@@ -67,6 +70,7 @@ impl<'a> Owner<'a> {
             publisher,
             reader,
             state,
+            held: BTreeMap::new(),
             progress: HashMap::new(),
             pause: Pause::new(),
             gap_log: LogGate::new(GAP_LOG_PERIOD),
@@ -88,9 +92,13 @@ impl<'a> Owner<'a> {
                     Some(_) => return Ok(()),
                 }
             }
+            let deadline = self.state.deadline().map(|at| at.saturating_since(UnixNanos::now()));
             let wait = match drain_until {
-                Some(_) => Duration::ZERO,
-                None if holds_consumer => self.worker.config.fetch_wait,
+                // Nothing more is waited for, except what another leg may still bring.
+                Some(_) => deadline.unwrap_or_default(),
+                None if holds_consumer => {
+                    deadline.unwrap_or(Duration::MAX).min(self.worker.config.fetch_wait)
+                }
                 None => FIRST_FETCH_WAIT,
             };
             let fetch = self.reader.fetch(self.worker.fetch_max(), wait);
@@ -102,57 +110,92 @@ impl<'a> Owner<'a> {
                 holds_consumer = true;
                 self.worker.latch.set_ready();
             }
-            let drained = deliveries.is_empty() || drain_until.is_some_and(|until| Instant::now() > until);
-            if !deliveries.is_empty() {
+            let nothing_came = deliveries.is_empty();
+            if !nothing_came || self.state.held() > 0 {
                 self.attempt(deliveries).await?;
             }
+            let drained = (nothing_came && self.state.held() == 0)
+                || drain_until.is_some_and(|until| Instant::now() > until);
             if drain_until.is_some() && drained {
                 return Ok(());
             }
         }
     }
 
-    /// One round: everything that was fetched is judged, published and, once that is durable, acknowledged.
-    pub(crate) async fn round(&mut self, mut deliveries: Vec<Delivery>) -> Result<(), Error> {
+    /// The messages of which something is held back.
+    pub(crate) fn held(&self) -> impl Iterator<Item = u64> + Clone {
+        self.held.keys().copied()
+    }
+
+    /// One round: everything that was fetched is judged, published and, once that is durable, acknowledged. What is held back
+    /// stays unacknowledged.
+    pub(crate) async fn round(&mut self, deliveries: Vec<Delivery>) -> Result<(), Error> {
         let mut round = Round::new(Arc::clone(&self.source), UnixNanos::now());
         let mut repeated = 0;
-        for delivery in &mut deliveries {
+        let mut judged = Vec::with_capacity(deliveries.len());
+        for mut delivery in deliveries {
             let (raw, source) = (delivery.stream_sequence, delivery.source);
-            let batch = match &mut delivery.content {
-                Ok(batch) => batch,
-                Err(undecodable) => {
-                    round.refuse_undecodable(undecodable);
-                    continue;
-                }
-            };
-            if source == Source::Live && self.state.is_done(&batch.instrument, raw) {
-                repeated += 1;
+            if let Some(held) = self.held.get_mut(&raw) {
+                // It came again, and is to be acknowledged as this delivery.
+                *held = delivery;
                 continue;
             }
-            // The ticks move on; the delivery is only needed to be acknowledged.
-            let batch = TickBatch {
-                ticks: std::mem::take(&mut batch.ticks),
-                instrument: batch.instrument.clone(),
-                session: batch.session.clone(),
-                heartbeat: batch.heartbeat,
-                raw_sequence: None,
-                normalised_at: None,
-            };
-            match source {
-                Source::Fill => self.state.fill(batch, raw, &mut round),
-                Source::Live => self.state.live(batch, raw, &mut round),
+            match &mut delivery.content {
+                Ok(batch) if source == Source::Live && self.state.is_done(&batch.instrument, raw) => {
+                    repeated += 1
+                }
+                Ok(batch) => self.judge(batch, source, raw, &mut round),
+                Err(undecodable) => round.refuse_undecodable(undecodable),
             }
+            judged.push(delivery);
         }
+        self.state.release(&mut round);
         let count = |name, count| counter!(name, "shard" => self.label.clone()).increment(count);
         count(names::REPEATED, repeated);
-        count(names::DUPLICATES, round.duplicates);
-        count(names::FILLED_LATE, round.filled_late);
-        count(names::HEARTBEATS, round.heartbeats);
+        self.count(&round);
         self.file(&round.rejects).await?;
-        self.announce(&round.events).await?;
-        let ticks = self.publish(round.pending).await?;
+        let mut ticks = 0;
+        for step in round.steps {
+            self.announce(&step.events).await?;
+            ticks += self.publish(step.pending).await?;
+        }
         fail_point::pass("normalizer-published");
         self.tell(ticks, round.rejects.len() as u64, round.duplicates);
-        self.reader.ack(&deliveries).await.map_err(bus_error)
+        let whole = self.whole(judged);
+        self.reader.ack(&whole).await.map_err(bus_error)
+    }
+
+    /// The ticks move on; the delivery is only needed to be acknowledged.
+    fn judge(&mut self, batch: &mut TickBatch, source: Source, raw: u64, round: &mut Round) {
+        let batch = TickBatch {
+            ticks: std::mem::take(&mut batch.ticks),
+            instrument: batch.instrument.clone(),
+            session: batch.session.clone(),
+            heartbeat: batch.heartbeat,
+            raw_sequence: None,
+            normalised_at: None,
+        };
+        match source {
+            Source::Fill => self.state.fill(batch, raw, round),
+            Source::Live => self.state.live(batch, raw, round),
+        }
+    }
+
+    /// Those of the messages held so far and of these that are whole in what went out. The others are held.
+    fn whole(&mut self, judged: Vec<Delivery>) -> Vec<Delivery> {
+        let is_held = |state: &ShardState, delivery: &Delivery| {
+            let batch = delivery.content.as_ref().ok().filter(|_| delivery.source == Source::Live);
+            batch.is_some_and(|batch| state.holds(&batch.instrument, delivery.stream_sequence))
+        };
+        let earlier = self.held.extract_if(.., |_, delivery| !is_held(&self.state, delivery));
+        let mut whole: Vec<Delivery> = earlier.map(|(_, delivery)| delivery).collect();
+        for delivery in judged {
+            if is_held(&self.state, &delivery) {
+                self.held.insert(delivery.stream_sequence, delivery);
+            } else {
+                whole.push(delivery);
+            }
+        }
+        whole
     }
 }

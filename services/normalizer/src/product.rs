@@ -1,22 +1,54 @@
 //! One product of the shard: where it stands, and what its live ticks become.
 
-use bus::Source;
+use std::{sync::Arc, time::Duration};
+
 use domain::{
-    FeedSession, Heartbeat, Instrument, Position, ProductTracker, RejectReason, Tick, TickBatch, TradePlace,
-    TradeTracker, UnixNanos, Verdict, validate,
+    EventKind, FeedSession, Heartbeat, Hold, Instrument, LegId, Position, ProductTracker, Race, RejectReason,
+    Tick, TickBatch, TradePlace, TradeTracker, UnixNanos, Verdict, validate,
 };
 
-use crate::round::{RawPlace, Round};
+use crate::round::{Out, RawPlace, Round};
+
+mod holding;
+
+pub(crate) use holding::Merging;
 
 /// What is known of one product.
 #[derive(Debug, Default)]
 pub(crate) struct Product {
     positions: ProductTracker,
     trades: TradeTracker,
+    /// What waits for trades that another leg may still bring.
+    hold: Option<Box<Hold>>,
+    /// Who of several legs is first.
+    race: Race,
     /// Live raw messages up to this one are known to have gone out whole.
     done: u64,
     /// The newest live raw message that was judged.
     judged: u64,
+    /// Live raw messages up to this one are whole in what went out, or in the batches of this round.
+    batched: u64,
+}
+
+/// A live raw message while it is judged.
+struct Message {
+    raw: u64,
+    leg: LegId,
+    session: Arc<FeedSession>,
+    out: Out,
+    fills: Vec<Tick>,
+    /// How much later than another leg it brought its newest tick that was known.
+    lag: Option<Duration>,
+}
+
+/// Where a tick comes from.
+#[derive(Clone, Copy)]
+struct Origin<'a> {
+    session: &'a FeedSession,
+    leg: LegId,
+    at: RawPlace,
+    /// Whether another leg has brought it as well.
+    shared: bool,
 }
 
 impl Product {
@@ -35,9 +67,13 @@ impl Product {
         }
     }
 
-    /// Takes over the newest gap that was announced. One of an earlier run speaks of numbers that may have started anew.
+    /// Takes over the newest gap that was told. One of an earlier run speaks of numbers that may have started anew.
+    ///
+    /// Everything before it was published, so that what lies between the newest trade and its end was told to be missing.
     pub(crate) fn recover_gap(&mut self, run: u32, first: u64, last: u64) {
         if run >= self.run() {
+            let after_newest = self.trades.last().map(|newest| newest.saturating_add(1));
+            let first = after_newest.filter(|after| *after < first && run == self.run()).unwrap_or(first);
             self.trades.recover_gap(first, last);
         }
     }
@@ -49,6 +85,7 @@ impl Product {
     /// Notes that the live raw messages up to `raw` have gone out whole.
     pub(crate) fn published(&mut self, raw: u64) {
         self.done = self.done.max(raw);
+        self.batched = self.batched.max(raw);
     }
 
     /// Whether this live raw message went out before its owner died: it only needs to be acknowledged.
@@ -56,73 +93,107 @@ impl Product {
         raw <= self.done
     }
 
-    /// Judges a live batch, message `raw` of the raw stream.
-    pub(crate) fn live(&mut self, batch: TickBatch, raw: u64, round: &mut Round) {
+    /// Judges a live batch, message `raw` of the raw stream, brought by `leg`.
+    pub(crate) fn live(
+        &mut self,
+        batch: TickBatch,
+        raw: u64,
+        leg: LegId,
+        merging: &Merging<'_>,
+        round: &mut Round,
+    ) {
         let TickBatch { instrument, ticks, session, heartbeat, .. } = batch;
-        let before = self.judged;
+        let out = Out { ticks: Vec::with_capacity(ticks.len()), ..Out::default() };
+        let mut message = Message { raw, leg, session: Arc::new(session), out, fills: Vec::new(), lag: None };
+        for (index, tick) in ticks.into_iter().enumerate() {
+            self.tick(tick, RawPlace { raw, index }, &mut message, merging, round);
+        }
         self.judged = self.judged.max(raw);
-        let mut out = Vec::with_capacity(ticks.len());
-        let mut fills = Vec::new();
-        for (index, mut tick) in ticks.into_iter().enumerate() {
-            let at = RawPlace { raw, index };
-            if let Err(fault) = validate(&mut tick) {
-                round.refuse(tick, at, fault.reason(), fault.to_string());
-                continue;
-            }
-            let verdict = self.positions.judge(&tick, &session);
-            if self.is_late_trade(&tick, verdict) {
-                round.filled_late += 1;
-                fills.push(as_fill(tick));
-                continue;
-            }
-            match verdict {
-                Verdict::Next(_) | Verdict::NewRun { .. } => out.push(self.accept(tick, &session, round)),
-                Verdict::Duplicate => round.duplicates += 1,
-                Verdict::Late => self.refuse_late(tick, at, round),
-            }
-        }
-        if let Some(heartbeat) = &heartbeat {
+        if let Some(heartbeat) = heartbeat {
             round.heartbeats += 1;
-            self.hear(&instrument, heartbeat, &session, round);
+            self.heartbeat(&instrument, heartbeat, &mut message, merging, round);
         }
-        let marked = |ticks, session| TickBatch {
-            instrument: instrument.clone(),
-            ticks,
-            session,
-            raw_sequence: Some(raw),
-            normalised_at: Some(round.now),
-            heartbeat: None,
-        };
-        if !fills.is_empty() {
-            round.pending.add(Source::Fill, marked(fills, session.clone()), before);
-        }
-        round.pending.add(Source::Live, marked(out, session), before);
+        let Message { session, mut out, fills, lag, .. } = message;
+        self.let_out(&instrument, &mut out, merging, round);
+        round.legs.lags.extend(lag.map(|lag| (leg, lag)));
+        self.race.settle(round.now, &mut round.legs.alone);
+        round.fill(&instrument, fills, &session, raw);
+        self.go_on(&instrument, out, Some(&session), self.judged, round);
     }
 
-    /// A trade that was announced as missing never goes out as if it were new, whatever its sequence.
-    fn is_late_trade(&self, tick: &Tick, verdict: Verdict) -> bool {
-        let is_missing = |trade_id| self.trades.place(trade_id) == TradePlace::Missing;
-        !matches!(verdict, Verdict::NewRun { .. }) && tick.trade_id().is_some_and(is_missing)
-    }
-
-    /// Moves on to a tick that follows, and tells what is missing before it.
-    fn accept(&mut self, mut tick: Tick, session: &FeedSession, round: &mut Round) -> Tick {
-        let mut starts_run = false;
-        match self.positions.observe(&tick, session) {
-            Verdict::Next(position) => tick.run = position.run,
-            Verdict::NewRun { previous, first } => {
-                starts_run = true;
-                tick.run = first.run;
-                round.new_run(&tick.instrument, previous, first);
+    fn tick(
+        &mut self,
+        mut tick: Tick,
+        at: RawPlace,
+        message: &mut Message,
+        merging: &Merging<'_>,
+        round: &mut Round,
+    ) {
+        if let Err(fault) = validate(&mut tick) {
+            round.refuse(tick, at, fault.reason(), fault.to_string());
+            return;
+        }
+        let mut verdict = self.positions.judge(&tick, &message.session);
+        if matches!(verdict, Verdict::NewRun { .. }) && self.hold.is_some() {
+            self.end_run(&tick.instrument, message.raw, merging, round);
+            verdict = self.positions.judge(&tick, &message.session);
+        }
+        let place = tick.trade_id().map(|trade_id| self.trades.place(trade_id));
+        let origin = Origin { session: &message.session, leg: message.leg, at, shared: false };
+        match (verdict, place) {
+            // A trade that was told to be missing never goes out as if it were new, whatever its sequence.
+            (Verdict::Next(_) | Verdict::Duplicate | Verdict::Late, Some(TradePlace::Missing)) => {
+                round.filled_late += 1;
+                message.fills.push(as_fill(tick));
             }
-            Verdict::Duplicate | Verdict::Late => {}
+            (Verdict::Next(_), _) if self.waits(place, message.leg, merging) => {
+                self.hold_back(tick, message, at, merging, round);
+            }
+            (Verdict::Next(_) | Verdict::NewRun { .. }, _) => {
+                if self.accept(&mut tick, origin, merging, &mut message.out, round) {
+                    message.out.ticks.push(tick);
+                }
+            }
+            (Verdict::Duplicate, _) => {
+                round.duplicates += 1;
+                let lag = self.race.again(tick.sequence.unwrap_or_default(), tick.receive_time, message.leg);
+                message.lag = lag.or(message.lag);
+            }
+            (Verdict::Late, _) => self.refuse_late(tick, at, round),
         }
+    }
+
+    /// Moves on to a tick that follows, and tells what is missing before it. `false` when it does not follow.
+    fn accept(
+        &mut self,
+        tick: &mut Tick,
+        origin: Origin<'_>,
+        merging: &Merging<'_>,
+        out: &mut Out,
+        round: &mut Round,
+    ) -> bool {
+        let (position, starts_run) = match self.positions.observe(tick, origin.session) {
+            Verdict::Next(position) => (position, false),
+            Verdict::NewRun { previous, first } => {
+                out.events.push((out.ticks.len(), EventKind::NewRun { previous, first }));
+                (first, true)
+            }
+            Verdict::Duplicate | Verdict::Late => {
+                self.refuse_late(tick.clone(), origin.at, round);
+                return false;
+            }
+        };
+        tick.run = position.run;
         if let Some(trade_id) = tick.trade_id()
-            && let Some(missing) = self.trades.trade(trade_id, tick.event_time, session, starts_run)
+            && let Some(missing) = self.trades.trade(trade_id, tick.event_time, origin.session, starts_run)
         {
-            round.gap(&tick.instrument, tick.run, missing);
+            out.events.push((out.ticks.len(), round.gap(&tick.instrument, position.run, missing)));
         }
-        tick
+        round.legs.wins(origin.leg);
+        if merging.is_race {
+            self.race.first(position.sequence, tick.receive_time, origin.leg, origin.shared, round.now);
+        }
+        true
     }
 
     fn hear(
@@ -130,10 +201,11 @@ impl Product {
         instrument: &Instrument,
         heartbeat: &Heartbeat,
         session: &FeedSession,
-        round: &mut Round,
+        out: &mut Out,
+        round: &Round,
     ) {
         if let Some(missing) = self.trades.heartbeat(heartbeat, session) {
-            round.gap(instrument, self.run(), missing);
+            out.events.push((out.ticks.len(), round.gap(instrument, self.run(), missing)));
         }
     }
 

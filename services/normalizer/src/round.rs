@@ -1,36 +1,80 @@
 //! What a round of raw messages became.
 
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
-#[cfg(test)]
 use bus::Source;
 use domain::{
-    EventKind, FeedEvent, Gap, GapState, Instrument, MissingTrades, Position, RejectReason, RejectedTick,
-    Tick, UnixNanos,
+    EventKind, FeedEvent, FeedSession, Gap, GapState, Instrument, LEGS_MAX, LegId, MissingTrades,
+    RejectReason, RejectedTick, Tick, TickBatch, UnixNanos,
 };
 
 use crate::pending::Pending;
 
-/// Everything that a round has to publish, and what it counts. Rejects and events go out first, then fills, then the live
-/// ticks, whose batches say which raw messages are done.
+/// Everything that a round has to publish, and what it counts. Rejects go out first, then the steps.
 #[derive(Debug)]
 pub(crate) struct Round {
     /// The time of the round, by our clock.
     pub(crate) now: UnixNanos,
     /// Which role and instance this is, for rejects and events.
     source: Arc<str>,
-    /// Batches of the live feed, and fills.
-    pub(crate) pending: Pending,
+    /// One after the other.
+    pub(crate) steps: Vec<Step>,
+    /// How many gaps of a product are in this round: what comes next of it belongs to the step of that number.
+    gaps: HashMap<Instrument, usize>,
     /// What was refused.
     pub(crate) rejects: Vec<RejectedTick>,
-    /// Gaps and new runs; those of one product in order.
-    pub(crate) events: Vec<FeedEvent>,
     /// How many ticks were seen before.
     pub(crate) duplicates: u64,
     /// How many ticks came so late that they went out as fills.
     pub(crate) filled_late: u64,
     /// How many heartbeats told how far the exchange's trades have come.
     pub(crate) heartbeats: u64,
+    /// How often so much of a product was held back that what was missing before it was given up.
+    pub(crate) holds_full: u64,
+    /// What the legs did.
+    pub(crate) legs: LegCounts,
+}
+
+/// A part of a round: events, then fills, then live ticks, whose batches say which raw messages are done.
+///
+/// A gap begins a step for its product, so that whoever recovers finds everything before the newest gap that was told
+/// published, and nothing behind it told.
+#[derive(Debug, Default)]
+pub(crate) struct Step {
+    /// Gaps and new runs; those of one product in order.
+    pub(crate) events: Vec<FeedEvent>,
+    /// Batches of the live feed, and fills.
+    pub(crate) pending: Pending,
+}
+
+/// What goes on of one product.
+#[derive(Debug, Default)]
+pub(crate) struct Out {
+    /// In order.
+    pub(crate) ticks: Vec<Tick>,
+    /// What happened, each before the tick of this index.
+    pub(crate) events: Vec<(usize, EventKind)>,
+    /// The session of the newest tick, when that was held back: it may be of another message.
+    pub(crate) newest: Option<Arc<FeedSession>>,
+}
+
+/// What each leg did in a round.
+#[derive(Debug, Default)]
+pub(crate) struct LegCounts {
+    /// How many ticks it brought first.
+    pub(crate) wins: [u64; LEGS_MAX],
+    /// How many ticks it alone has brought.
+    pub(crate) alone: [u64; LEGS_MAX],
+    /// How much later than another leg it had received what it brought.
+    pub(crate) lags: Vec<(LegId, Duration)>,
+}
+
+impl LegCounts {
+    pub(crate) fn wins(&mut self, leg: LegId) {
+        if let Some(wins) = self.wins.get_mut(leg.index()) {
+            *wins += 1;
+        }
+    }
 }
 
 /// Where a tick stood among the raw messages, which is the identity of its reject.
@@ -47,12 +91,14 @@ impl Round {
         Self {
             now,
             source,
-            pending: Pending::default(),
+            steps: Vec::new(),
+            gaps: HashMap::new(),
             rejects: Vec::new(),
-            events: Vec::new(),
             duplicates: 0,
             filled_late: 0,
             heartbeats: 0,
+            holds_full: 0,
+            legs: LegCounts::default(),
         }
     }
 
@@ -84,12 +130,9 @@ impl Round {
         });
     }
 
-    pub(crate) fn new_run(&mut self, instrument: &Instrument, previous: Position, first: Position) {
-        self.tell(instrument, EventKind::NewRun { previous, first });
-    }
-
-    pub(crate) fn gap(&mut self, instrument: &Instrument, run: u32, missing: MissingTrades) {
-        let gap = Gap {
+    /// The event of a gap that was noticed now.
+    pub(crate) fn gap(&self, instrument: &Instrument, run: u32, missing: MissingTrades) -> EventKind {
+        EventKind::Gap(Gap {
             instrument: instrument.clone(),
             run,
             first_trade_id: missing.first,
@@ -100,18 +143,90 @@ impl Round {
             cause: missing.cause,
             state: GapState::Open,
             repaired_count: 0,
+        })
+    }
+
+    /// Takes over what goes on of a product. With the last of it the raw messages up to `done` have gone out whole, with
+    /// anything before that those up to `done_before`.
+    pub(crate) fn go_on(
+        &mut self,
+        instrument: &Instrument,
+        out: Out,
+        session: Option<&FeedSession>,
+        done_before: u64,
+        done: u64,
+    ) {
+        let Out { mut ticks, events, newest } = out;
+        let now = self.now;
+        let session = newest.as_deref().or(session);
+        // Where there is no session there are no ticks.
+        let batch = |ticks, done| {
+            let (session, instrument) = (session.cloned()?, instrument.clone());
+            let (raw_sequence, normalised_at) = (Some(done), Some(now));
+            Some(TickBatch { instrument, ticks, session, raw_sequence, normalised_at, heartbeat: None })
         };
-        self.tell(instrument, EventKind::Gap(gap));
+        let mut gone = 0;
+        for (before, kind) in events {
+            if matches!(kind, EventKind::Gap(_)) {
+                let rest = ticks.split_off(before.saturating_sub(gone));
+                let earlier = std::mem::replace(&mut ticks, rest);
+                gone = before;
+                self.live(batch(earlier, done_before), done_before);
+                *self.gaps.entry(instrument.clone()).or_default() += 1;
+            }
+            let (instrument, time, source) = (instrument.clone(), self.now, self.source.to_string());
+            let event = FeedEvent { instrument, time, source, kind };
+            self.step(&event.instrument).events.push(event);
+        }
+        self.live(batch(ticks, done), done_before);
+    }
+
+    fn live(&mut self, batch: Option<TickBatch>, done_before: u64) {
+        if let Some(batch) = batch.filter(|batch| !batch.ticks.is_empty()) {
+            self.step(&batch.instrument).pending.add(Source::Live, batch, done_before);
+        }
+    }
+
+    /// Fetched ticks, or late ones, of the raw message `raw`.
+    pub(crate) fn fill(
+        &mut self,
+        instrument: &Instrument,
+        ticks: Vec<Tick>,
+        session: &FeedSession,
+        raw: u64,
+    ) {
+        if ticks.is_empty() {
+            return;
+        }
+        let batch = TickBatch {
+            instrument: instrument.clone(),
+            ticks,
+            session: session.clone(),
+            raw_sequence: Some(raw),
+            normalised_at: Some(self.now),
+            heartbeat: None,
+        };
+        self.step(instrument).pending.add(Source::Fill, batch, raw);
+    }
+
+    /// The step in which a product is.
+    fn step(&mut self, instrument: &Instrument) -> &mut Step {
+        let at = self.gaps.get(instrument).copied().unwrap_or_default();
+        if self.steps.len() <= at {
+            self.steps.resize_with(at + 1, Step::default);
+        }
+        &mut self.steps[at]
     }
 
     /// The ticks that go on, live or as fills.
     #[cfg(test)]
     pub(crate) fn ticks(&self, source: Source) -> Vec<&Tick> {
-        self.pending.ticks(source)
+        self.steps.iter().flat_map(|step| step.pending.ticks(source)).collect()
     }
 
-    fn tell(&mut self, instrument: &Instrument, kind: EventKind) {
-        let source = self.source.to_string();
-        self.events.push(FeedEvent { instrument: instrument.clone(), time: self.now, source, kind });
+    /// What happened.
+    #[cfg(test)]
+    pub(crate) fn events(&self) -> Vec<&FeedEvent> {
+        self.steps.iter().flat_map(|step| &step.events).collect()
     }
 }

@@ -13,7 +13,11 @@ use runtime::{Backoff, ErrorChain, Latch, RoleContext};
 use thiserror::Error;
 use tracing::warn;
 
-use crate::{Config, metrics as names, owner::Owner};
+use crate::{
+    Config,
+    metrics::{self as names, LegLabels},
+    owner::Owner,
+};
 
 /// A worker that has owned its shard for so long was healthy: the next failure is a first one.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
@@ -83,6 +87,7 @@ pub(crate) struct Worker {
     pub(crate) reporter: Reporter,
     /// What it failed at, whoever owned the shard meanwhile.
     pub(crate) failures: Mutex<Failures>,
+    pub(crate) legs: LegLabels,
 }
 
 /// Owns `shard` until shutdown is requested: it goes on after every failure, with backoff, and gives way when another
@@ -99,7 +104,8 @@ pub fn run(
     let instance = RoleStatus::worker_instance(&context.instance, shard);
     let reporter = Reporter::new("normalizer", instance.clone());
     let failures = Mutex::new(Failures::new(config.deliveries_max));
-    let worker = Worker { config, shard, instance, bus, context, latch, reporter, failures };
+    let legs = LegLabels::default();
+    let worker = Worker { config, shard, instance, bus, context, latch, reporter, failures, legs };
     async move {
         worker.reporter.speak();
         let label = shard.to_string();
@@ -126,7 +132,8 @@ impl Worker {
             }
             let since = Instant::now();
             // A broker that does not answer must not keep a process that is to end.
-            let Some(recovered) = self.context.shutdown.run_until(Owner::recover(self)).await else {
+            let Some(recovered) = self.context.shutdown.run_until(Box::pin(Owner::recover(self))).await
+            else {
                 return Ok(());
             };
             let error = match recovered {

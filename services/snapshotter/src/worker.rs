@@ -124,7 +124,7 @@ impl Worker {
         let mut backoff = Backoff::new(Duration::from_millis(100), self.config.retry_delay_max);
         loop {
             // A database or broker that does not answer must not keep a process that is to end.
-            let Some(recovered) = self.context.shutdown.run_until(self.recover()).await else {
+            let Some(recovered) = self.context.shutdown.run_until(Box::pin(self.recover())).await else {
                 return Ok(());
             };
             let error = match recovered {

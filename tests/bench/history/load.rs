@@ -30,6 +30,7 @@ impl History {
         let history = Self { url: server.url(name), ticks };
         let complete = format!("SELECT 1 FROM pg_database WHERE datname = '{name}'");
         if server.psql(&admin, &complete).await == "1" {
+            migrations::migrate(&history.url, false).await.unwrap();
             return history;
         }
         let started = std::time::Instant::now();
@@ -41,6 +42,7 @@ impl History {
         prepare(&url, ticks).await;
         copy(&url, 0, ticks).await;
         server.psql(&url, BARS).await;
+        server.psql(&url, COUNTS).await;
         server.psql(&url, "VACUUM ANALYZE").await;
         server.psql(&admin, "CHECKPOINT").await;
         server.psql(&admin, &format!("ALTER DATABASE {unfinished} RENAME TO {name}")).await;
@@ -62,6 +64,11 @@ const BARS: &str = "TRUNCATE price_stats_1min; \
         (array_agg(price ORDER BY ts_event, trade_id))[1], (array_agg(price ORDER BY ts_event DESC, trade_id DESC))[1], \
         sum(volume), min(ts_event), min(trade_id), min(sequence), max(ts_event), max(trade_id), max(sequence) \
     FROM (SELECT *, ts_event / 60000000000 AS minute FROM tick_history) AS ticks GROUP BY venue, product, minute";
+
+/// What the writer counts beside the bars.
+const COUNTS: &str = "TRUNCATE trade_counts_1day; \
+    INSERT INTO trade_counts_1day (venue, product, ts_day, trades) \
+    SELECT venue, product, extract(epoch FROM time_bucket)::bigint / 86400 * 86400000000000, sum(tick_count) FROM price_stats_1min GROUP BY 1, 2, 3";
 
 /// The tables, the partitions, and the newest tick of each product as the writer leaves it.
 pub(crate) async fn prepare(url: &str, ticks: u64) -> Store {

@@ -42,6 +42,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("feed-disconnects", "the feed is reset every 5 s", misbehaves)
             .prepare(|setup| script(setup, "disconnect:at=5s,every=5s,times=5,how=reset"))
             .rules(feed_broken),
+        Scenario::new("feed-minutely", "the feed is reset every minute, for --minutes", for_long)
+            .prepare(|setup| script(setup, "disconnect:at=60s,every=60s,how=reset"))
+            .rules(feed_broken)
+            .only_by_name(),
     ]
 }
 
@@ -52,6 +56,14 @@ fn script(setup: &mut Setup, fault: &str) {
 /// Late ticks are filed as out of order, or go where fetched ones go.
 fn disordered(rules: &mut Rules) {
     rules.feed_disordered = true;
+}
+
+fn for_long(world: &mut World) -> futures::future::LocalBoxFuture<'_, ()> {
+    async {
+        world.load_for(world.setup.soak).await;
+        world.recovers("a feed that was reset every minute").await;
+    }
+    .boxed_local()
 }
 
 fn misbehaves(world: &mut World) -> futures::future::LocalBoxFuture<'_, ()> {

@@ -120,8 +120,13 @@ impl Ingestor {
 
     /// Requests the shutdown and waits until it has drained.
     pub(crate) async fn stop(&mut self) {
+        self.end().await.unwrap();
+    }
+
+    /// The same, for a bus that does not take everything.
+    pub(crate) async fn end(&mut self) -> Result<(), ingestor::Error> {
         self.ctx.shutdown.request();
-        timeout(PATIENCE, &mut self.task).await.expect("it drains").unwrap().unwrap();
+        timeout(PATIENCE, &mut self.task).await.expect("it drains").unwrap()
     }
 
     /// Everything in `LF_RAW`, oldest first per shard.

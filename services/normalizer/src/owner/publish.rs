@@ -3,13 +3,14 @@
 use bus::Source;
 use domain::{EventKind, FeedEvent, Instrument, RejectedTick, ShardProgress, TickBatch, UnixNanos};
 use futures::future::try_join_all;
-use metrics::{counter, histogram};
+use metrics::{counter, gauge, histogram};
 use tracing::{info, warn};
 
 use super::Owner;
 use crate::{
     metrics as names,
     pending::Pending,
+    round::Round,
     worker::{Error, bus_error},
 };
 
@@ -17,6 +18,27 @@ use crate::{
 const PUBLISHES_IN_FLIGHT_MAX: usize = 64;
 
 impl Owner<'_> {
+    pub(super) fn count(&self, round: &Round) {
+        for (name, count) in [
+            (names::DUPLICATES, round.duplicates),
+            (names::FILLED_LATE, round.filled_late),
+            (names::HEARTBEATS, round.heartbeats),
+            (names::HOLDS_FULL, round.holds_full),
+        ] {
+            counter!(name, "shard" => self.label.clone()).increment(count);
+        }
+        gauge!(names::HELD, "shard" => self.label.clone()).set(self.state.held() as f64);
+        for (leg, instance) in self.state.legs() {
+            let labels = [("shard", self.label.clone()), ("leg", self.worker.legs.label(instance))];
+            let of_leg = |counts: &[u64]| counts.get(leg.index()).copied().unwrap_or_default();
+            counter!(names::LEG_WINS, &labels).increment(of_leg(&round.legs.wins));
+            counter!(names::LEG_ALONE, &labels).increment(of_leg(&round.legs.alone));
+            for (_, lag) in round.legs.lags.iter().filter(|(of, _)| *of == leg) {
+                histogram!(names::LEG_LAG, &labels).record(lag.as_secs_f64());
+            }
+        }
+    }
+
     pub(super) async fn file(&self, rejects: &[RejectedTick]) -> Result<(), Error> {
         for reject in rejects {
             let labels = [("shard", self.label.clone()), ("reason", reject.reason.as_str().to_owned())];

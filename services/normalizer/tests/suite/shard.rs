@@ -1,0 +1,113 @@
+//! Owners of a shard.
+
+use std::time::Duration;
+
+use bus::Bus;
+use testkit::eventually;
+
+use crate::fixture::{
+    SOON, Substrate, announce_snapshotter, published, send, shard, start, start_with, tick,
+};
+
+async fn an_owner_dies_again_and_again(substrate: Substrate) {
+    let fixture = substrate.start().await;
+    let bus = fixture.bus.clone();
+    let mut from = 1;
+    for death in 0..4 {
+        let running = start(&fixture.participant().await);
+        let (sender, session) = (bus.clone(), format!("feed-{death}"));
+        let range = from..from + 400;
+        from += 400;
+        let sending = tokio::spawn(async move { send(&sender, &session, range).await });
+        tokio::time::sleep(Duration::from_millis(20 * (death + 1))).await;
+        running.task.abort();
+        sending.await.unwrap();
+    }
+    let running = start(&fixture.participant().await);
+    let sequences = published(&bus, from - 1).await;
+    assert_eq!(sequences, (1..from).collect::<Vec<_>>(), "each once, in order");
+    // What a dead owner had in hand is recognised, never refused.
+    let rejects = bus.stream_state(bus::StreamKind::Rejects).await.unwrap().messages;
+    assert_eq!(rejects, 0);
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_dies_again_and_again_embedded() {
+    an_owner_dies_again_and_again(Substrate::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_owner_dies_again_and_again_jetstream() {
+    an_owner_dies_again_and_again(Substrate::JetStream).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_started_earlier_is_fenced_and_comes_back_after_a_while() {
+    let config = bus::Config::default();
+    let bus = Bus::embedded(&config);
+    bus.ensure_streams().await.unwrap();
+    announce_snapshotter(&bus).await;
+    let earlier = start(&bus);
+    send(&bus, "feed-1", 1..=10).await;
+    assert_eq!(published(&bus, 10).await.len(), 10);
+
+    // Somebody who started later publishes as the owner of the shard.
+    let later = bus.join(&config);
+    let mut publisher = later.tick_publisher(shard(&bus));
+    let recovered = publisher.recover().await.unwrap();
+    let mut batch = recovered.batches[0].batch.clone();
+    batch.ticks = vec![tick(20)];
+    publisher.publish(&batch).await.unwrap();
+
+    send(&bus, "feed-2", 15..=30).await;
+    let reason = eventually(SOON, || async {
+        let report = earlier.readiness.report();
+        let told = format!("{report:?}");
+        report.waiting.into_iter().find(|latch| latch.reason.contains("started later")).ok_or(told)
+    })
+    .await
+    .reason;
+    assert!(reason.contains(&later.owner().to_string()), "it says who: {reason}");
+
+    // The later one publishes no more: the earlier one takes up where the shard stands, repeating nothing.
+    let sequences = published(&bus, 30).await;
+    assert_eq!(sequences, (1..=10).chain(20..=30).collect::<Vec<_>>());
+    earlier.stop().await;
+}
+
+/// With the snapshotter away, a normalizer stops before the tick stream would drop what was not read; the raw stream
+/// keeps the rest, and everything comes in order when the snapshotter is back.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_pauses_while_the_snapshotter_is_too_far_behind() {
+    const TICKS: u64 = 120_000;
+    let shards = domain::ShardCount::new(1).unwrap();
+    let config =
+        bus::Config { shards, ticks_size_max_bytes: Some(3 * 1024 * 1024), ..bus::Config::default() };
+    let bus = Bus::embedded(&config);
+    bus.ensure_streams().await.unwrap();
+    let mut snapshotter = bus.work(bus::Work::Ticks, shard(&bus));
+    assert!(snapshotter.fetch(1, Duration::ZERO).await.unwrap().is_empty());
+    announce_snapshotter(&bus).await;
+    let normalizer_config = normalizer::Config { fetch_messages_max: 2, ..normalizer::Config::default() };
+    let running = start_with(&bus, normalizer_config);
+    send(&bus, "feed-1", 1..=TICKS).await;
+    eventually(SOON, || async {
+        let report = running.readiness.report();
+        report.waiting.iter().any(|latch| latch.reason.contains("paused"))
+    })
+    .await;
+
+    let mut sequences = Vec::new();
+    while sequences.last() != Some(&TICKS) {
+        let deliveries = snapshotter.fetch(64, SOON).await.unwrap();
+        assert!(!deliveries.is_empty(), "{} of {TICKS} ticks came", sequences.len());
+        for delivery in &deliveries {
+            let batch = delivery.content.as_ref().unwrap();
+            sequences.extend(batch.ticks.iter().map(|tick| tick.sequence.unwrap()));
+        }
+        snapshotter.ack(&deliveries).await.unwrap();
+    }
+    assert!(sequences.iter().copied().eq(1..=TICKS), "nothing was dropped unread");
+    running.stop().await;
+}
