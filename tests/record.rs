@@ -196,7 +196,8 @@ async fn files_rotate_without_losing_a_frame() {
     assert_eq!(last.last().unwrap()["why"], "the shutdown was requested");
 
     let (rows, _) = replayed(&data, &data.join("out"), trades.len()).await;
-    assert_eq!(rows.iter().map(|row| row.trade_id as u64).collect::<Vec<_>>(), trades);
+    let replayed: Vec<u64> = rows.iter().map(|row| u64::try_from(row.trade_id).unwrap()).collect();
+    assert_eq!(replayed, trades);
 }
 
 #[tokio::test]
