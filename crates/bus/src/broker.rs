@@ -175,6 +175,18 @@ impl Broker {
         }
     }
 
+    /// One message; `None` when it is not in the stream.
+    pub(crate) async fn message(
+        &self,
+        stream: StreamKind,
+        sequence: u64,
+    ) -> Result<Option<Stored>, BrokerError> {
+        match self {
+            Self::Embedded(broker) => broker.message(stream, sequence),
+            Self::JetStream(broker) => broker.message(stream, sequence).await,
+        }
+    }
+
     /// The last message of each subject that is in the stream now, in stream order.
     pub(crate) async fn last_per_subject(&self, stream: StreamKind) -> Result<Vec<Stored>, BrokerError> {
         match self {

@@ -15,6 +15,7 @@ mod fence;
 mod follow;
 mod headers;
 mod latest;
+mod lookup;
 mod manage;
 pub mod metrics;
 mod owner;
@@ -43,6 +44,7 @@ pub use follow::{
     EventFollower, FollowError, FollowFrom, Followed, Follower, RejectFollower, SnapshotFollower,
     TickFollower,
 };
+pub use lookup::TickMessage;
 pub use manage::ManageError;
 pub use owner::{InvalidOwner, Owner};
 pub use raw_publisher::{PublisherClosed, RawPublisher};

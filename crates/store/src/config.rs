@@ -8,7 +8,7 @@ pub const PARTITION_WIDTH_DEFAULT: Duration = Duration::from_secs(86_400);
 /// How to reach the database, and how long to wait for it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Config {
-    /// `postgres://user:password@host:port/database` or `sqlite://path?mode=rwc`.
+    /// `postgres://user:password@host:port/database` or `sqlite://path?mode=rwc`; with `mode=ro` nothing can be written.
     pub url: String,
     /// The most connections of this process, 1 to 1000. On SQLite these are readers; one more writes.
     pub pool_size_max: u32,

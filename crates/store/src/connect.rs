@@ -66,6 +66,11 @@ impl Store {
                 let connection = sqlite_writer(config, url).await?;
                 (connection.clone(), connection)
             }
+            // The file of another process, which this one cannot disturb.
+            ("sqlite", path) if path.contains("mode=ro") => {
+                let readers = sqlite_readers(config, url).await?;
+                (readers.clone(), readers)
+            }
             // The writer comes first: it creates the file and turns on the write-ahead log.
             ("sqlite", _) => {
                 let writer = sqlite_writer(config, url.clone()).await?;

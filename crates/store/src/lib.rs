@@ -26,6 +26,7 @@ mod row;
 mod snapshots;
 mod state;
 mod ticks;
+mod trace;
 mod turns;
 mod write;
 
@@ -40,4 +41,5 @@ pub use latest::LatestPrice;
 pub use measure::Measures;
 pub use retention::RetentionReport;
 pub use ticks::{HistoryKey, Order, TICKS_LIMIT_MAX, TickQuery, TickRange};
+pub use trace::{StoredTick, TickNumber};
 pub use write::{TickRow, WriteBatch, Written};

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bus::{EventFollower, FollowError, FollowFrom, Followed};
+use bus::{Bus, EventFollower, FollowError, FollowFrom, Followed};
 use domain::{EventKind, FeedEvent, FeedSession, Gap, GapState, Instrument, Product};
 use metrics::{counter, gauge};
 use runtime::ErrorChain;
@@ -44,6 +44,7 @@ const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);
 /// Fetches until the shutdown is requested; whatever goes wrong is tried again.
 pub(crate) async fn run(
     around: Arc<Surroundings>,
+    bus: Bus,
     rest: Arc<Rest>,
     products: Products,
 ) -> Result<(), Infallible> {
@@ -55,12 +56,13 @@ pub(crate) async fn run(
             attempts_max: around.config.backfill_attempts_max,
             attempt_delay_min: ATTEMPT_DELAY_MIN,
         }),
-        events: around.bus.follow_events(FollowFrom::AfterSequence(0)),
+        events: bus.follow_events(FollowFrom::AfterSequence(0)),
         has_read_all: false,
         put_off: 0,
         feed: around.new_feed(),
         products,
         around,
+        bus,
         rest,
     };
     // What is fetched and published at a time makes a large future.
@@ -70,6 +72,7 @@ pub(crate) async fn run(
 
 struct Backfill {
     around: Arc<Surroundings>,
+    bus: Bus,
     rest: Arc<Rest>,
     products: Products,
     events: EventFollower,
@@ -140,15 +143,15 @@ impl Backfill {
             info!(gaps = self.put_off, "gaps that were put off are looked for again");
             self.put_off = 0;
             self.has_read_all = false;
-            self.events = self.around.bus.follow_events(FollowFrom::AfterSequence(0));
+            self.events = self.bus.follow_events(FollowFrom::AfterSequence(0));
             return None;
         }
         let followed: HashSet<Product> = self.products.borrow().iter().cloned().collect();
         let is_ours = |instrument: &Instrument| followed.contains(&instrument.product);
         let job = self.wanted.next(Instant::now(), is_ours)?;
-        let (around, rest, feed) = (Arc::clone(&self.around), Arc::clone(&self.rest), self.feed.clone());
+        let (bus, rest, feed) = (self.bus.clone(), Arc::clone(&self.rest), self.feed.clone());
         Some(Box::pin(async move {
-            let fetched = fetch(&around, &rest, &feed, &job).await;
+            let fetched = fetch(&bus, &rest, &feed, &job).await;
             (job, fetched)
         }))
     }

@@ -7,13 +7,14 @@ use std::time::Duration;
 use bus::Bus;
 use domain::Product;
 use runtime::{Backoff, RoleContext, Shutdown, TaskSet};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tracing::info;
 
 use crate::connect::Address;
 use crate::groups::Groups;
-use crate::outbox::Outbox;
+use crate::outbox::{Outbox, Postbox};
+use crate::outlet::{Heard, Sink};
 use crate::reading::Products;
 use crate::rest::Rest;
 use crate::slot::Slot;
@@ -58,16 +59,10 @@ pub fn run_following(
         let rest = Rest::new(&config)?.map(Arc::new);
         let (postbox, outbox) = Outbox::open(bus.clone());
         let drain_max = config.drain_max;
-        let around =
-            Arc::new(Surroundings::new(config, ctx.clone(), Arc::clone(&status), bus.clone(), postbox));
-        let beside = start_beside(&around, rest, &products, &ctx.shutdown);
-        let mut feed = Feed {
-            groups: Groups::new(around.config.products_per_connection),
-            lists: Vec::new(),
-            slots: JoinSet::new(),
-            address: Arc::new(address),
-            around,
-        };
+        let sink = Sink::Bus(bus.clone());
+        let around = Arc::new(Surroundings::new(config, ctx.clone(), Arc::clone(&status), sink, postbox));
+        let beside = start_beside(&around, &bus, rest, &products, &ctx.shutdown);
+        let mut feed = Feed::new(address, around);
         tokio::select! {
             () = feed.keep_alive(&mut products) => {}
             () = status.report(&bus) => {}
@@ -83,9 +78,29 @@ pub fn run_following(
     }
 }
 
+/// Holds the connections as [`run`] does, and gives whatever comes to `heard`, in the order of each connection, until the
+/// shutdown is requested. While `heard` has no room the sockets are not read. Nothing is published.
+///
+/// # Errors
+/// As [`run`].
+pub async fn record(config: Config, heard: mpsc::Sender<Heard>, ctx: RoleContext) -> Result<(), Error> {
+    if config.products.is_empty() {
+        return Err(Error::NoProducts);
+    }
+    let address = Address::new(&config.url, config.ca_file.as_deref(), config.connect_timeout)?;
+    let (_, mut products) = watch::channel(config.products.clone());
+    let status = Arc::new(Status::new(&ctx, config.feed_decides_readiness));
+    let sink = Sink::Recorder(heard);
+    let around = Arc::new(Surroundings::new(config, ctx, status, sink, Postbox::nowhere()));
+    Feed::new(address, around).keep_alive(&mut products).await;
+    info!("the feed is closed");
+    Ok(())
+}
+
 /// Starts what needs the REST API.
 fn start_beside(
     around: &Arc<Surroundings>,
+    bus: &Bus,
     rest: Option<Arc<Rest>>,
     products: &Products,
     shutdown: &Shutdown,
@@ -97,9 +112,10 @@ fn start_beside(
     };
     let (min, max) = RESTART_DELAYS;
     if around.config.backfill {
-        let (around, rest, products) = (Arc::clone(around), Arc::clone(&rest), products.clone());
+        let (around, bus) = (Arc::clone(around), bus.clone());
+        let (rest, products) = (Arc::clone(&rest), products.clone());
         tasks.spawn_restarting("backfill", Backoff::new(min, max), move || {
-            backfill::run(Arc::clone(&around), Arc::clone(&rest), products.clone())
+            backfill::run(Arc::clone(&around), bus.clone(), Arc::clone(&rest), products.clone())
         });
     }
     let (around, products) = (Arc::clone(around), products.clone());
@@ -119,6 +135,16 @@ struct Feed {
 }
 
 impl Feed {
+    fn new(address: Address, around: Arc<Surroundings>) -> Self {
+        Self {
+            groups: Groups::new(around.config.products_per_connection),
+            lists: Vec::new(),
+            slots: JoinSet::new(),
+            address: Arc::new(address),
+            around,
+        }
+    }
+
     /// Returns when the shutdown is requested and what was read is acknowledged.
     async fn keep_alive(&mut self, products: &mut Products) {
         let shutdown = self.around.ctx.shutdown.clone();

@@ -43,12 +43,19 @@ impl Letter {
 
 /// Where letters are put, by everybody. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(crate) struct Postbox(mpsc::Sender<Letter>);
+pub(crate) struct Postbox(Option<mpsc::Sender<Letter>>);
 
 impl Postbox {
+    /// Where nobody wants them: the frames themselves are kept.
+    pub(crate) fn nowhere() -> Self {
+        Self(None)
+    }
+
     /// Waits while the outbox is full: whoever refuses frames then reads no more of them.
     pub(crate) async fn put(&self, letter: Letter) {
-        if let Err(refused) = self.0.send(letter).await {
+        if let Some(letters) = &self.0
+            && let Err(refused) = letters.send(letter).await
+        {
             lost(&refused.0);
         }
     }
@@ -62,7 +69,7 @@ pub(crate) struct Outbox {
 impl Outbox {
     pub(crate) fn open(bus: Bus) -> (Postbox, Self) {
         let (letters, waiting) = mpsc::channel(WAITING_MAX);
-        (Postbox(letters), Self { task: AbortOnDropHandle::new(tokio::spawn(deliver(bus, waiting))) })
+        (Postbox(Some(letters)), Self { task: AbortOnDropHandle::new(tokio::spawn(deliver(bus, waiting))) })
     }
 
     /// Publishes what waits, up to `deadline`; what is left then is counted as lost. To be called when nobody holds a

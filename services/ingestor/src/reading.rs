@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use bus::RawPublisher;
 use domain::{FeedSession, FeedState, Heartbeat, Instrument, Product, RejectedTick, Tick};
 use futures::{SinkExt as _, StreamExt as _};
 use metrics::counter;
@@ -17,6 +16,7 @@ use crate::connect::Socket;
 use crate::counters::Counters;
 use crate::metrics::{ERRORS, KNOWN, OVERDUE};
 use crate::outbox::Letter;
+use crate::outlet::Outlet;
 use crate::surroundings::Surroundings;
 
 /// How often deadlines are looked at.
@@ -35,8 +35,8 @@ pub(crate) enum End {
     Closed(String),
     #[error("the connection broke")]
     Broken(#[source] Box<tungstenite::Error>),
-    #[error("the publisher of the bus has ended")]
-    Publisher,
+    #[error("nobody takes what is read any more")]
+    Outlet,
     #[error("it has no products any more")]
     Unneeded,
     #[error("the shutdown was requested")]
@@ -49,7 +49,7 @@ impl End {
         match self {
             Self::Session(reason) => reason.as_str(),
             Self::Closed(_) => "closed",
-            Self::Broken(_) | Self::Publisher => "error",
+            Self::Broken(_) | Self::Outlet => "error",
             Self::Unneeded => "unneeded",
             Self::Shutdown => "shutdown",
         }
@@ -71,7 +71,7 @@ pub(crate) struct Reading<'a> {
     socket: Socket,
     session: &'a mut Session,
     products: &'a mut Products,
-    publisher: &'a RawPublisher,
+    outlet: &'a Outlet,
     around: &'a Surroundings,
     counters: Counters,
     /// The number of this connection among those that exist at the same time.
@@ -97,7 +97,7 @@ impl<'a> Reading<'a> {
         socket: Socket,
         feed: FeedSession,
         (session, products): (&'a mut Session, &'a mut Products),
-        publisher: &'a RawPublisher,
+        outlet: &'a Outlet,
         around: &'a Surroundings,
     ) -> Self {
         let mut actions = Vec::new();
@@ -110,7 +110,7 @@ impl<'a> Reading<'a> {
             socket,
             session,
             products,
-            publisher,
+            outlet,
             around,
             counters,
             connection,
@@ -132,7 +132,7 @@ impl<'a> Reading<'a> {
                 // What has arrived is read before any deadline is looked at.
                 biased;
                 () = self.around.ctx.shutdown.requested() => break End::Shutdown,
-                received = self.socket.next() => if let Err(end) = self.receive(received) {
+                received = self.socket.next() => if let Err(end) = self.receive(received).await {
                     break end;
                 },
                 Ok(()) = self.products.changed() => if let Err(end) = self.follow() {
@@ -156,12 +156,19 @@ impl<'a> Reading<'a> {
         if wanted.is_empty() { Err(End::Unneeded) } else { Ok(()) }
     }
 
-    fn receive(&mut self, received: Option<tungstenite::Result<Message>>) -> Result<(), End> {
+    async fn receive(&mut self, received: Option<tungstenite::Result<Message>>) -> Result<(), End> {
         let message = match received {
             Some(Ok(message)) => message,
             Some(Err(error)) => return Err(End::Broken(Box::new(error))),
             None => return Err(End::Closed(String::new())),
         };
+        let now = self.around.now();
+        let keeping = self.outlet.frame(&message, now.wall);
+        match patiently(self.session, &self.counters, self.around, keeping).await {
+            Some(Ok(())) => {}
+            Some(Err(_closed)) => return Err(End::Outlet),
+            None => return Err(End::Shutdown),
+        }
         let frame = match &message {
             Message::Text(text) => text.as_bytes(),
             Message::Binary(bytes) => bytes,
@@ -170,7 +177,7 @@ impl<'a> Reading<'a> {
             // Pings are answered by the WebSocket; they tell nothing of the feed.
             Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => return Ok(()),
         };
-        let kind = self.session.handle(frame, self.around.now(), &mut self.actions);
+        let kind = self.session.handle(frame, now, &mut self.actions);
         self.counters.frame(kind, frame.len());
         self.around.status.heard();
         if kind == FrameKind::Unknown {
@@ -252,7 +259,7 @@ impl<'a> Reading<'a> {
         let (product, lag) =
             (tick.instrument.product.clone(), tick.receive_time.saturating_since(tick.event_time));
         let span = info_span!("tick", %product, sequence = tick.sequence);
-        let sending = self.publisher.send(tick).instrument(span);
+        let sending = self.outlet.tick(tick).instrument(span);
         match patiently(self.session, &self.counters, self.around, sending).await {
             Some(Ok(())) => {
                 self.counters.tick(&product, lag);
@@ -261,7 +268,7 @@ impl<'a> Reading<'a> {
             }
             Some(Err(_closed)) => {
                 self.left.ticks += 1;
-                Err(End::Publisher)
+                Err(End::Outlet)
             }
             None => {
                 self.left.ticks += 1;
@@ -273,10 +280,10 @@ impl<'a> Reading<'a> {
     /// In order with the ticks, so that the normalizer knows which of them had come.
     async fn pass_on(&mut self, instrument: Instrument, heartbeat: Heartbeat) -> Result<(), End> {
         counter!(OVERDUE).increment(1);
-        let sending = self.publisher.send_heartbeat(instrument, heartbeat);
+        let sending = self.outlet.overdue(instrument, heartbeat);
         match patiently(self.session, &self.counters, self.around, sending).await {
             Some(Ok(())) => Ok(()),
-            Some(Err(_closed)) => Err(End::Publisher),
+            Some(Err(_closed)) => Err(End::Outlet),
             // The next start finds the same from the trades themselves.
             None => Err(End::Shutdown),
         }

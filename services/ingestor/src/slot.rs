@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use bus::RawPublisher;
 use domain::{FeedState, Product};
 use metrics::counter;
 use runtime::{Backoff, ErrorChain, LogGate, drain_step};
@@ -96,32 +95,31 @@ impl Slot {
     async fn use_up(&mut self, socket: Socket) -> bool {
         let around = Arc::clone(&self.around);
         let feed = around.new_feed();
-        let publisher = around.bus.raw_publisher(feed.clone());
+        let outlet = around.sink.open(self.number, feed.clone()).await;
         let ours = (&mut self.session, &mut self.products);
-        let mut reading = Reading::new(self.number, socket, feed, ours, &publisher, &around);
+        let mut reading = Reading::new(self.number, socket, feed, ours, &outlet, &around);
         let end = reading.run().await;
         let live_since = reading.live_since;
         drop(reading);
+        let (state, why) = (end.state(), ErrorChain(&end).to_string());
         if matches!(end, End::Shutdown) {
-            self.drain(publisher.close()).await;
+            self.drain(outlet.close(why)).await;
             return false;
         }
         counter!(RECONNECTS, "reason" => end.as_str()).increment(1);
         if live_since.is_some_and(|since| since.elapsed() >= HEALTHY_AFTER) {
             self.backoff.reset();
         }
-        let (state, why) = (end.state(), ErrorChain(&end).to_string());
         let delay = self.fall(state, &why, live_since.is_some()).await;
         // Where the exchange has refused every product, it is not asked before one of them is worth it.
         let delay = delay.max(self.session.rest(around.now()));
-        self.rest(publisher, delay).await
+        self.rest(outlet.close(why), delay).await
     }
 
-    /// The next session must not overtake this one, whose ticks would look late then: its publisher has to be done.
-    async fn rest(&mut self, publisher: RawPublisher, delay: Duration) -> bool {
+    /// The next session must not overtake this one, whose ticks would look late then: its outlet has to be done.
+    async fn rest(&mut self, closing: impl Future<Output = ()>, delay: Duration) -> bool {
         let around = Arc::clone(&self.around);
         let due = tokio::time::Instant::now() + delay;
-        let closing = publisher.close();
         tokio::pin!(closing);
         if around.ctx.shutdown.run_until(&mut closing).await.is_none() {
             self.drain(closing).await;

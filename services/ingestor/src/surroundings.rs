@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bus::Bus;
 use domain::{EventKind, FeedEvent, FeedSession, FeedState, Instrument, Product, UnixNanos, Venue};
 use runtime::{LogGate, RoleContext};
 use venues::Moment;
@@ -12,6 +11,7 @@ use venues::coinbase::SessionConfig;
 
 use crate::Config;
 use crate::outbox::{Letter, Postbox};
+use crate::outlet::Sink;
 use crate::pace::Pace;
 use crate::status::Status;
 
@@ -25,7 +25,7 @@ const MESSAGES_PER_SECOND: u32 = 100;
 pub(crate) struct Surroundings {
     pub(crate) config: Config,
     pub(crate) ctx: RoleContext,
-    pub(crate) bus: Bus,
+    pub(crate) sink: Sink,
     pub(crate) status: Arc<Status>,
     pub(crate) postbox: Postbox,
     pub(crate) complaints: LogGate,
@@ -48,7 +48,7 @@ impl Surroundings {
         config: Config,
         ctx: RoleContext,
         status: Arc<Status>,
-        bus: Bus,
+        sink: Sink,
         postbox: Postbox,
     ) -> Self {
         Self {
@@ -62,7 +62,7 @@ impl Surroundings {
             source: format!("ingestor/{}", ctx.instance),
             config,
             ctx,
-            bus,
+            sink,
             status,
             postbox,
         }

@@ -4,8 +4,12 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+mod explain;
+mod record;
 mod upkeep;
 
+pub(crate) use explain::{By, ExplainArgs};
+pub(crate) use record::RecordArgs;
 pub(crate) use upkeep::{ListArgs, RejectsArgs, RejectsCommand, ReshardArgs, ResubmitArgs, ShowArgs};
 
 /// A flag that overrides a key of the configuration: key, value, name of the flag.
@@ -72,6 +76,12 @@ pub(crate) enum Command {
         after_help = "Example:\n  ledgerflux retention --keep 24h --database postgres://owner@127.0.0.1/ledgerflux"
     )]
     Retention(RetentionArgs),
+    /// Write the feed to files as it comes, for a replay.
+    #[command(after_help = record::EXAMPLES)]
+    Record(RecordArgs),
+    /// Show where a stored tick came from, hop by hop; or why it is not stored.
+    #[command(after_help = explain::EXAMPLES)]
+    Explain(ExplainArgs),
     /// List what was refused, show one, or submit a corrected one again.
     #[command(after_help = upkeep::REJECTS_EXAMPLES)]
     Rejects(RejectsArgs),
@@ -361,6 +371,8 @@ impl Command {
             Self::Simulator(_) => "simulator",
             Self::Migrate(_) => "migrate",
             Self::Retention(_) => "retention",
+            Self::Record(_) => "record",
+            Self::Explain(_) => "explain",
             Self::Rejects(_) => "rejects",
             Self::Reshard(_) => "reshard",
             Self::Config(_) => "config",
@@ -379,6 +391,8 @@ impl Command {
             Self::Simulator(args) => &args.serve.common,
             Self::Migrate(args) => &args.common,
             Self::Retention(args) => &args.common,
+            Self::Record(args) => &args.common,
+            Self::Explain(args) => &args.common,
             Self::Rejects(args) => args.common(),
             Self::Reshard(args) => &args.common,
             Self::Config(args) => match &args.command {
@@ -428,6 +442,13 @@ impl Command {
                 "--keep",
                 Some(&args.keep),
             ),
+            Self::Record(args) => {
+                let channels = args.channels.as_ref();
+                flags.common(&args.common).feed(&args.feed).add("feed.channels", "--channels", channels)
+            }
+            Self::Explain(args) => {
+                flags.common(&args.common).quiet(&args.common).bus(&args.bus).store(&args.store)
+            }
             Self::Rejects(args) => {
                 flags.common(self.common()).quiet(self.common()).add("bus.nats", "--nats", args.nats())
             }

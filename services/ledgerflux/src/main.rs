@@ -9,7 +9,9 @@ mod args;
 mod commands;
 mod compose;
 mod exchange;
+mod explain;
 mod feed;
+mod record;
 mod rejects;
 mod reload;
 mod settings;
@@ -141,6 +143,8 @@ async fn dispatch(command: Command, settings: Settings, origin: reload::Origin) 
         Command::Simulator(args) => return commands::simulate(&settings, args).await,
         Command::Migrate(args) => return commands::migrate(&settings, args.roles).await,
         Command::Retention(_) => return commands::retention(&settings).await,
+        Command::Record(args) => return record::run(&settings, args).await,
+        Command::Explain(args) => return explain::run(&settings, args).await,
         Command::Rejects(args) => return rejects::run(&settings, args.command).await,
         Command::Reshard(_) => return commands::reshard(&settings).await,
         Command::Config(_) => return Ok(()),

@@ -85,7 +85,7 @@ fn row(id: u64, reject: &RejectedTick) -> String {
 }
 
 /// What a stranger sent must not move the cursor.
-fn printable(letter: char) -> char {
+pub(crate) fn printable(letter: char) -> char {
     if letter.is_control() { '\u{fffd}' } else { letter }
 }
 
@@ -160,14 +160,15 @@ async fn find(bus: &Bus, id: u64) -> anyhow::Result<RejectedTick> {
 }
 
 /// Reads `LF_REJECTS` up to where it ended at the start.
-struct Reading {
+pub(crate) struct Reading {
     follower: bus::RejectFollower,
     end: u64,
     at: u64,
 }
 
 impl Reading {
-    async fn new(bus: &Bus, after: u64) -> anyhow::Result<Self> {
+    /// Begins after a message; 0: with the oldest there is.
+    pub(crate) async fn new(bus: &Bus, after: u64) -> anyhow::Result<Self> {
         let state = bus.stream_state(StreamKind::Rejects).await?;
         let at = after.max(state.first_sequence.saturating_sub(1));
         let follower = bus.follow_rejects(FollowFrom::AfterSequence(at));
@@ -178,7 +179,8 @@ impl Reading {
         self.at < self.end
     }
 
-    async fn next(&mut self) -> anyhow::Result<Option<Followed<RejectedTick>>> {
+    /// The next one that can be read.
+    pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Followed<RejectedTick>>> {
         while self.has_more() {
             let next = tokio::time::timeout(PATIENCE, self.follower.next()).await;
             match next.context("the broker gives no more rejects")? {
@@ -201,7 +203,7 @@ impl Reading {
 }
 
 /// One line to standard output. Whoever reads it may have seen enough.
-fn say(line: &str) -> anyhow::Result<()> {
+pub(crate) fn say(line: &str) -> anyhow::Result<()> {
     match writeln!(io::stdout(), "{line}") {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
         written => Ok(written?),

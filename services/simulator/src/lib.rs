@@ -17,7 +17,8 @@
 //! products a client did not subscribe to, and recorded answers to subscriptions. It waits for a slow reader instead of
 //! dropping anything, until the reader's patience is over ([`Config::stall_timeout`]). Recorded pauses are kept (divided
 //! by the speed) up to 2 s, so that a hole of years in a recording does not stall it. After the end the connections stay
-//! open, with heartbeats that repeat the last sequence and trade of the recording.
+//! open, with heartbeats that repeat the last sequence and trade of the recording. [`Mark`] is the form in which a recording
+//! tells when its frames arrived.
 //!
 //! A **generated market** goes on whether or not anyone listens, except at the rate `max`, which is as fast as the
 //! clients read. On subscribing to `ticker`, a client gets the ticker of the last trade at once.
@@ -52,5 +53,5 @@ pub use config::{
 };
 pub use error::Error;
 pub use faults::{FaultProblem, FaultScript, InvalidFaults};
-pub use recording::RecordingError;
+pub use recording::{Mark, RECORDING_FORMAT, RecordingError};
 pub use server::{recorded_products, run};

@@ -1,6 +1,7 @@
-//! A recording: one message per line, packed with gzip or not, of any length.
+//! A recording: one message per line, packed with gzip or not, of any length; one file, or the files of a directory in the
+//! order of their names. Lines that begin as [`Mark`]s do tell when frames arrived, where it was recorded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
@@ -14,6 +15,10 @@ use venues::coinbase::{FRAME_BYTES_MAX, Field, Message as Parsed, Outline, Ticke
 
 use crate::listing::Decimals;
 use crate::tape;
+
+mod mark;
+
+pub use mark::{Mark, RECORDING_FORMAT};
 
 /// Why a recording cannot be used.
 #[derive(Debug, Error)]
@@ -37,6 +42,12 @@ pub enum RecordingError {
         /// The line.
         line: u64,
     },
+    /// There is nothing to read.
+    #[error("{} has no recordings (*.jsonl.gz, *.jsonl)", directory.display())]
+    NoFiles {
+        /// The directory.
+        directory: PathBuf,
+    },
     /// Nothing could be subscribed to.
     #[error("{} names no product", path.display())]
     NoProducts {
@@ -50,7 +61,10 @@ pub enum RecordingError {
 pub(crate) struct Line {
     pub(crate) message: Message,
     pub(crate) product: Option<String>,
+    /// When it was sent, by the exchange's clock.
     pub(crate) time: Option<UnixNanos>,
+    /// When it arrived, by the recorder's clock.
+    pub(crate) received: Option<UnixNanos>,
     pub(crate) sequence: Option<u64>,
     pub(crate) trade_id: Option<u64>,
     pub(crate) decimals: Decimals,
@@ -62,7 +76,7 @@ pub(crate) struct Line {
 }
 
 impl Line {
-    fn read(bytes: Vec<u8>) -> Self {
+    fn read(bytes: Vec<u8>, received: Option<UnixNanos>) -> Self {
         let outline = outline(&bytes).unwrap_or_default();
         let kind = outline.kind.text();
         let (is_ticker, is_subscriptions) = (kind == Some("ticker"), kind == Some("subscriptions"));
@@ -75,7 +89,18 @@ impl Line {
             _ => (None, Decimals::default()),
         };
         let message = verbatim(bytes);
-        Self { product, time, sequence, trade_id, trade, decimals, is_ticker, is_subscriptions, message }
+        Self {
+            message,
+            product,
+            time,
+            received,
+            sequence,
+            trade_id,
+            decimals,
+            trade,
+            is_ticker,
+            is_subscriptions,
+        }
     }
 }
 
@@ -115,45 +140,124 @@ fn product(outline: &Outline<'_>) -> Option<String> {
     outline.product_id.text().filter(|name| Product::new(name).is_ok()).map(str::to_owned)
 }
 
-/// The lines of a recording, one after the other; blank ones are left out.
+/// The messages of a recording, one after the other; blank lines and marks are left out.
 pub(crate) struct Lines {
     path: PathBuf,
     reader: Box<dyn BufRead + Send>,
     line: u64,
+    /// The files that follow.
+    rest: VecDeque<PathBuf>,
+    /// The files that end in the middle, as those of a recorder that was killed may.
+    torn: Vec<PathBuf>,
+}
+
+/// What could be read where a line is expected.
+enum Text {
+    Line(Vec<u8>),
+    /// The file ends here, or in the middle of a line.
+    End {
+        is_torn: bool,
+    },
 }
 
 impl Lines {
     pub(crate) fn open(path: &Path) -> Result<Self, RecordingError> {
-        let reader = open(path).map_err(|source| RecordingError::Unreadable {
-            path: path.to_owned(),
+        let unreadable = |source| RecordingError::Unreadable { path: path.to_owned(), line: 0, source };
+        let mut rest = files(path).map_err(unreadable)?;
+        let first = rest.pop_front().ok_or_else(|| RecordingError::NoFiles { directory: path.to_owned() })?;
+        let reader = open(&first).map_err(unreadable)?;
+        Ok(Self { path: first, reader, line: 0, rest, torn: Vec::new() })
+    }
+
+    /// The files, of those read so far, that end in the middle of what their recorder wrote.
+    pub(crate) fn torn(&self) -> &[PathBuf] {
+        &self.torn
+    }
+
+    fn next_line(&mut self) -> Result<Option<Line>, RecordingError> {
+        loop {
+            let bytes = match self.text()? {
+                Text::Line(bytes) => bytes,
+                Text::End { is_torn } if self.turn(is_torn)? => continue,
+                Text::End { .. } => return Ok(None),
+            };
+            if !Mark::begins(&bytes) {
+                if !bytes.is_empty() {
+                    return Ok(Some(Line::read(bytes, None)));
+                }
+                continue;
+            }
+            // Marks of a later version are no messages either.
+            let Some(Mark::Frame { received, bytes: length, .. }) = Mark::parse(&bytes) else { continue };
+            let frame = match length {
+                Some(length) => self.exactly(length)?,
+                None => self.text()?,
+            };
+            match frame {
+                Text::Line(bytes) => return Ok(Some(Line::read(bytes, Some(received)))),
+                // What announced the frame was the last that could be read.
+                Text::End { .. } if !self.turn(true)? => return Ok(None),
+                Text::End { .. } => {}
+            }
+        }
+    }
+
+    /// Goes on with the next file, if there is one.
+    fn turn(&mut self, is_torn: bool) -> Result<bool, RecordingError> {
+        if is_torn {
+            self.torn.push(self.path.clone());
+        }
+        let Some(next) = self.rest.pop_front() else { return Ok(false) };
+        self.line = 0;
+        self.reader = open(&next).map_err(|source| RecordingError::Unreadable {
+            path: next.clone(),
             line: 0,
             source,
         })?;
-        Ok(Self { path: path.to_owned(), reader, line: 0 })
+        self.path = next;
+        Ok(true)
     }
 
-    fn next_bytes(&mut self) -> Result<Option<Vec<u8>>, RecordingError> {
-        loop {
-            self.line = self.line.saturating_add(1);
-            let mut bytes = Vec::new();
-            // Two more than allowed: the line's end, and one that tells an end from a cut.
-            let limit = u64::try_from(FRAME_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(2);
-            let read = self.reader.by_ref().take(limit).read_until(b'\n', &mut bytes);
-            let unreadable =
-                |source| RecordingError::Unreadable { path: self.path.clone(), line: self.line, source };
-            if read.map_err(unreadable)? == 0 {
-                return Ok(None);
-            }
-            let end =
-                bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
-            bytes.truncate(end);
-            if bytes.len() > FRAME_BYTES_MAX {
-                return Err(RecordingError::LineTooLong { path: self.path.clone(), line: self.line });
-            }
-            if !bytes.is_empty() {
-                return Ok(Some(bytes));
-            }
+    /// A line without its end.
+    fn text(&mut self) -> Result<Text, RecordingError> {
+        self.line = self.line.saturating_add(1);
+        let mut bytes = Vec::new();
+        // Two more than allowed: the line's end, and one that tells an end from a cut.
+        let limit = u64::try_from(FRAME_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(2);
+        match self.reader.by_ref().take(limit).read_until(b'\n', &mut bytes) {
+            Ok(0) => return Ok(Text::End { is_torn: false }),
+            Ok(_) => {}
+            Err(error) => return self.end_or(error),
         }
+        let end = bytes.iter().rposition(|byte| !matches!(byte, b'\r' | b'\n')).map_or(0, |last| last + 1);
+        bytes.truncate(end);
+        if bytes.len() > FRAME_BYTES_MAX { Err(self.too_long()) } else { Ok(Text::Line(bytes)) }
+    }
+
+    /// So many bytes, whatever they are, and the end of the line after them.
+    fn exactly(&mut self, length: usize) -> Result<Text, RecordingError> {
+        self.line = self.line.saturating_add(1);
+        if length > FRAME_BYTES_MAX {
+            return Err(self.too_long());
+        }
+        let mut bytes = vec![0; length + 1];
+        match self.reader.read_exact(&mut bytes) {
+            Ok(()) => bytes.truncate(length),
+            Err(error) => return self.end_or(error),
+        }
+        Ok(Text::Line(bytes))
+    }
+
+    /// A packed file that ends too early has been read as far as it goes.
+    fn end_or(&self, source: io::Error) -> Result<Text, RecordingError> {
+        match source.kind() {
+            io::ErrorKind::UnexpectedEof => Ok(Text::End { is_torn: true }),
+            _ => Err(RecordingError::Unreadable { path: self.path.clone(), line: self.line, source }),
+        }
+    }
+
+    fn too_long(&self) -> RecordingError {
+        RecordingError::LineTooLong { path: self.path.clone(), line: self.line }
     }
 }
 
@@ -161,8 +265,24 @@ impl Iterator for Lines {
     type Item = Result<Line, RecordingError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        self.next_bytes().map(|bytes| bytes.map(Line::read)).transpose()
+        self.next_line().transpose()
     }
+}
+
+/// The file itself, or the recordings in a directory, in the order of their names.
+fn files(path: &Path) -> io::Result<VecDeque<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(VecDeque::from([path.to_owned()]));
+    }
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if name.to_str().is_some_and(|name| name.ends_with(".jsonl") || name.ends_with(".jsonl.gz")) {
+            found.push(path.join(name));
+        }
+    }
+    found.sort();
+    Ok(found.into())
 }
 
 /// Packed files are known by their first bytes, whatever they are called.

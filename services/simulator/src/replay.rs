@@ -9,7 +9,7 @@ use runtime::{ErrorChain, Shutdown};
 use tokio::sync::{mpsc, watch};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, Interval, sleep_until};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::Speed;
 use crate::clients::Audience;
@@ -85,7 +85,7 @@ impl Replay {
 
     /// Waits until the line is due and somebody listens. While nobody does, the replay stands still.
     async fn wait_for(&mut self, pace: &mut Pace, line: &Line, shutdown: &Shutdown) {
-        let mut due = pace.due(line.time, Instant::now());
+        let mut due = pace.due(line.received.or(line.time), Instant::now());
         loop {
             if self.audience.borrow_and_update().subscribed == 0 {
                 self.wait_for_somebody(shutdown).await;
@@ -159,7 +159,7 @@ impl Replay {
 fn read_ahead(path: PathBuf) -> mpsc::Receiver<Result<Line, RecordingError>> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD_MAX);
     spawn_blocking(move || {
-        let lines = match Lines::open(&path) {
+        let mut lines = match Lines::open(&path) {
             Ok(lines) => lines,
             Err(error) => {
                 // Without a receiver there is nobody to tell.
@@ -167,11 +167,14 @@ fn read_ahead(path: PathBuf) -> mpsc::Receiver<Result<Line, RecordingError>> {
                 return;
             }
         };
-        for line in lines {
+        for line in lines.by_ref() {
             let failed = line.is_err();
             if sender.blocking_send(line).is_err() || failed {
                 return;
             }
+        }
+        for path in lines.torn() {
+            warn!(path = %path.display(), "the recording ends in the middle: it is replayed up to there");
         }
     });
     receiver

@@ -139,6 +139,13 @@ impl Embedded {
         Ok(state.last(subject))
     }
 
+    pub(crate) fn message(&self, kind: StreamKind, sequence: u64) -> Result<Option<Stored>, BrokerError> {
+        let stream = self.stream(kind, "read a message")?;
+        let mut state = stream.lock();
+        state.expire(Instant::now());
+        Ok(state.get(sequence))
+    }
+
     pub(crate) fn last_per_subject(&self, kind: StreamKind) -> Result<Vec<Stored>, BrokerError> {
         let stream = self.stream(kind, "read the last messages")?;
         let mut state = stream.lock();

@@ -172,6 +172,20 @@ impl JetStream {
         }
     }
 
+    pub(crate) async fn message(
+        &self,
+        kind: StreamKind,
+        sequence: u64,
+    ) -> Result<Option<Stored>, BrokerError> {
+        let operation = "read a message";
+        let stream = self.stream(kind, operation).await?;
+        match stream.get_raw_message(sequence).await {
+            Ok(message) => Ok(Some(from_stream(message))),
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
+            Err(error) => Err(self.error(operation, kind, error)),
+        }
+    }
+
     pub(crate) async fn last_per_subject(&self, kind: StreamKind) -> Result<Vec<Stored>, BrokerError> {
         let mut reader = self.read(kind, Start::LastPerSubject).await?;
         let last_at_start = reader.state().last_sequence;

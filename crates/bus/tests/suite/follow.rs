@@ -26,6 +26,21 @@ async fn publish(bus: &Bus, sequences: impl IntoIterator<Item = u64>) {
     }
 }
 
+pub async fn one_message_is_found_by_its_number(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
+    publisher.recover().await.unwrap();
+    publisher.publish(&batch(&btc(), [1, 2])).await.unwrap();
+    let fill = publisher.publish_fill(&batch(&btc(), [3])).await.unwrap();
+    let found = async |sequence| fixture.bus.tick_message(sequence).await.unwrap();
+    let message = found(1).await.unwrap();
+    assert_eq!((message.stream_sequence, message.shard), (1, 2));
+    assert_eq!(message.subject, "lf.tick.2.coinbase.BTC-USD");
+    assert_eq!(message.batch, batch(&btc(), [1, 2]));
+    assert_eq!(found(fill).await.unwrap().subject, "lf.fill.2.coinbase.BTC-USD");
+    assert_eq!((found(0).await, found(fill + 1).await), (None, None));
+}
+
 pub async fn four_followers_see_every_tick(substrate: Substrate) {
     const TICKS: u64 = 200;
     let fixture = substrate.start(Config::default()).await;

@@ -80,6 +80,7 @@ on_each_substrate! {
         rejects_are_counted_by_product;
     follow:
         four_followers_see_every_tick,
+        one_message_is_found_by_its_number,
         a_late_follower_starts_with_the_last_of_each,
         what_is_gone_is_told_with_its_range,
         an_empty_stream_is_at_its_end,

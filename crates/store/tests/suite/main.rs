@@ -20,4 +20,5 @@ mod recomputation;
 mod retention;
 mod roles;
 mod ticks;
+mod trace;
 mod writers;

@@ -14,7 +14,6 @@ use venues::coinbase::rest::{GapFetch, RestTrade, parse_trades, trades_path};
 use super::wanted::Job;
 use crate::metrics::BACKFILLED;
 use crate::rest::{AskError, Rest};
-use crate::surroundings::Surroundings;
 
 const PUBLISH_DELAY_MIN: Duration = Duration::from_millis(100);
 const PUBLISH_DELAY_MAX: Duration = Duration::from_secs(5);
@@ -35,14 +34,14 @@ pub(super) enum Fetched {
 }
 
 /// Fetches and publishes.
-pub(super) async fn fetch(around: &Surroundings, rest: &Rest, feed: &FeedSession, job: &Job) -> Fetched {
+pub(super) async fn fetch(bus: &Bus, rest: &Rest, feed: &FeedSession, job: &Job) -> Fetched {
     static FAILURES: LogGate = LogGate::new(FAILURE_PERIOD);
     let (product, range) = (&job.instrument.product, &job.range);
     match ask(rest, job).await {
         Ok((trades, absent)) => {
             let ids: Vec<u64> = trades.keys().copied().collect();
             debug!(%product, ?range, trades = ids.len(), "missing trades were fetched");
-            publish(&around.bus, feed, &job.instrument, trades.into_values()).await;
+            publish(bus, feed, &job.instrument, trades.into_values()).await;
             Fetched::Answered { trades: ids, absent }
         }
         Err(error) if error.is_retryable() => {
