@@ -19,5 +19,6 @@ mod partitions;
 mod recomputation;
 mod retention;
 mod roles;
+mod silent;
 mod ticks;
 mod writers;
