@@ -20,6 +20,7 @@ pub mod metrics;
 mod owner;
 mod publish;
 mod raw_publisher;
+mod reconnections;
 mod reporter;
 mod reshard;
 mod retry;
@@ -46,6 +47,7 @@ pub use follow::{
 pub use manage::ManageError;
 pub use owner::{InvalidOwner, Owner};
 pub use raw_publisher::{PublisherClosed, RawPublisher};
+pub use reconnections::Reconnections;
 pub use reporter::Reporter;
 pub use reshard::{ReshardError, Resharded};
 use retry::RetryDelays;
