@@ -26,6 +26,7 @@ mod reshard;
 mod retry;
 mod streams;
 mod subjects;
+mod successor;
 mod tick_publisher;
 mod work;
 
