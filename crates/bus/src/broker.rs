@@ -171,7 +171,9 @@ impl Broker {
     ) -> Result<Option<Stored>, BrokerError> {
         match self {
             Self::Embedded(broker) => broker.last_message(stream, subject),
-            Self::JetStream(broker) => broker.last_message(stream, subject).await,
+            Self::JetStream(broker) => {
+                broker.ask("read the last message", stream, broker.last_message(stream, subject)).await
+            }
         }
     }
 
@@ -191,7 +193,9 @@ impl Broker {
     pub(crate) async fn last_per_subject(&self, stream: StreamKind) -> Result<Vec<Stored>, BrokerError> {
         match self {
             Self::Embedded(broker) => broker.last_per_subject(stream),
-            Self::JetStream(broker) => broker.last_per_subject(stream).await,
+            Self::JetStream(broker) => {
+                broker.ask("read the last messages", stream, broker.last_per_subject(stream)).await
+            }
         }
     }
 
@@ -202,14 +206,18 @@ impl Broker {
     ) -> Result<Vec<(String, u64)>, BrokerError> {
         match self {
             Self::Embedded(broker) => broker.count_per_subject(stream),
-            Self::JetStream(broker) => broker.count_per_subject(stream).await,
+            Self::JetStream(broker) => {
+                broker.ask("count the messages", stream, broker.count_per_subject(stream)).await
+            }
         }
     }
 
     pub(crate) async fn stream_state(&self, stream: StreamKind) -> Result<StreamState, BrokerError> {
         match self {
             Self::Embedded(broker) => broker.stream_state(stream),
-            Self::JetStream(broker) => broker.stream_state(stream).await,
+            Self::JetStream(broker) => {
+                broker.ask("read the state", stream, broker.stream_state(stream)).await
+            }
         }
     }
 
@@ -217,7 +225,9 @@ impl Broker {
     pub(crate) async fn backlog(&self, spec: &DurableSpec) -> Result<Backlog, BrokerError> {
         match self {
             Self::Embedded(broker) => broker.backlog(spec),
-            Self::JetStream(broker) => broker.backlog(spec).await,
+            Self::JetStream(broker) => {
+                broker.ask("read the backlog", spec.stream, broker.backlog(spec)).await
+            }
         }
     }
 
@@ -237,7 +247,10 @@ impl Broker {
     pub(crate) async fn read(&self, stream: StreamKind, start: Start) -> Result<OrderedReader, BrokerError> {
         Ok(match self {
             Self::Embedded(broker) => OrderedReader::Embedded(broker.read(stream, start)?),
-            Self::JetStream(broker) => OrderedReader::JetStream(Box::new(broker.read(stream, start).await?)),
+            Self::JetStream(broker) => {
+                let reader = broker.ask("read", stream, broker.read(stream, start)).await?;
+                OrderedReader::JetStream(Box::new(reader))
+            }
         })
     }
 

@@ -7,7 +7,7 @@ use opentelemetry::Context;
 use thiserror::Error;
 
 use crate::{
-    BrokerError, Bus, Source, StreamKind, Undecodable,
+    BrokerError, Bus, Reconnections, Source, StreamKind, Undecodable,
     broker::{OrderedReader, Read, Start},
     codec::{self, Payload},
     headers::HISTORY,
@@ -93,6 +93,7 @@ pub struct Follower<T> {
     created: Option<UnixNanos>,
     attached: Option<Attached>,
     delays: RetryDelays,
+    reconnections: Reconnections,
     failed: bool,
     content: PhantomData<T>,
 }
@@ -156,6 +157,7 @@ impl<T: Payload> Follower<T> {
             created: None,
             attached: None,
             delays: bus.retry_delays(),
+            reconnections: bus.reconnections(),
             failed: false,
             content: PhantomData,
         }
@@ -168,7 +170,9 @@ impl<T: Payload> Follower<T> {
             return Ok(attached.reader.initial_pending());
         }
         if self.failed {
-            tokio::time::sleep(self.delays.next_delay()).await;
+            if self.reconnections.or_after(self.delays.next_delay()).await {
+                self.delays.reset();
+            }
         }
         self.failed = true;
         let reader = self.bus.broker.read(self.stream, self.start).await?;

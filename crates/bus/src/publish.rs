@@ -9,7 +9,7 @@ use crate::{
     Bus, PublishError, StreamKind,
     broker::Outgoing,
     codec::Payload,
-    headers::{self, HISTORY, Headers},
+    headers::{self, HISTORY, Headers, OWNER},
     metrics,
 };
 
@@ -28,7 +28,10 @@ impl Bus {
 
     /// Publishes how a role is doing; it replaces what the same instance said before.
     pub async fn publish_status(&self, status: &RoleStatus) -> Result<(), PublishError> {
-        self.publish(StreamKind::Status, self.subjects.status(status), status, None, 0).await
+        let subject = self.subjects.status(status);
+        let mut outgoing = outgoing(StreamKind::Status, &subject, status, &headers::current_context(), None);
+        outgoing.headers.set(OWNER, self.owner.to_string());
+        self.send(&outgoing, 0).await
     }
 
     /// Publishes the state of a product; it replaces the one before.

@@ -21,14 +21,19 @@ impl RetryDelays {
     pub(crate) fn next_delay(&mut self) -> Duration {
         let delay = self.next;
         self.next = self.next.saturating_mul(2).min(self.max);
-        // The only source of randomness this crate has is that of its ids.
-        let random = u32::from(Uuid::new_v4().as_bytes()[0]);
-        delay - delay / 2 * random / 255
+        cut(delay)
     }
 
     pub(crate) fn reset(&mut self) {
         self.next = self.min;
     }
+}
+
+/// The same without a random part of its half.
+pub(crate) fn cut(delay: Duration) -> Duration {
+    // The only source of randomness this crate has is that of its ids.
+    let random = u32::from(Uuid::new_v4().as_bytes()[0]);
+    delay - delay / 2 * random / 255
 }
 
 #[cfg(test)]

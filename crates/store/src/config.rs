@@ -18,6 +18,9 @@ pub struct Config {
     pub acquire_timeout: Duration,
     /// How long one statement may take; PostgreSQL cancels it then.
     pub statement_timeout: Duration,
+    /// How long a write to PostgreSQL may take before its connection is taken for dead and it fails, to be repeated on
+    /// another one. Each write that took too long doubles the time of the next, up to what any operation may take.
+    pub write_timeout: Duration,
     /// How much event time one partition of `tick_history` holds on PostgreSQL: whole minutes, up to a year; fixed with the
     /// first partition of a database. `None`: what the database has, and [`PARTITION_WIDTH_DEFAULT`] in a new one. Retention
     /// drops whole partitions, so up to so much more is kept than is asked for.
@@ -37,6 +40,8 @@ impl Default for Config {
             acquire_timeout: Duration::from_secs(5),
             // A page of history takes milliseconds. What takes longer than this holds locks and is better repeated.
             statement_timeout: Duration::from_secs(30),
+            // A batch takes milliseconds, and half of the time in which everything is to be live again is left for the rest.
+            write_timeout: Duration::from_secs(4),
             partition_width: None,
             application_name: "ledgerflux".into(),
         }
@@ -68,6 +73,7 @@ impl fmt::Debug for Config {
             .field("connect_timeout", &self.connect_timeout)
             .field("acquire_timeout", &self.acquire_timeout)
             .field("statement_timeout", &self.statement_timeout)
+            .field("write_timeout", &self.write_timeout)
             .field("partition_width", &self.partition_width)
             .field("application_name", &self.application_name)
             .finish()

@@ -15,6 +15,7 @@ use crate::{
     Config, PARTITION_WIDTH_DEFAULT, StoreError,
     error::{code, during},
     partitions::Partitions,
+    patience::Patience,
 };
 
 /// What [`Store::connect`] wants to find applied.
@@ -48,6 +49,7 @@ pub(crate) struct Inner {
     pub(crate) writer: DatabaseConnection,
     pub(crate) partitions: Partitions,
     operation_timeout: Duration,
+    pub(crate) patience: Patience,
 }
 
 impl Store {
@@ -86,6 +88,7 @@ impl Store {
             writer,
             partitions: Partitions::of_width(config.partition_width.unwrap_or(PARTITION_WIDTH_DEFAULT)),
             operation_timeout,
+            patience: Patience::new(config.write_timeout, operation_timeout),
         };
         let mut store = Self { inner: Arc::new(inner) };
         store.within("read the applied migrations", store.check_migrations()).await?;
@@ -129,11 +132,25 @@ impl Store {
         operation: &'static str,
         work: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let limit = self.inner.operation_timeout;
-        match tokio::time::timeout(limit, Box::pin(work)).await {
-            Ok(result) => result,
-            Err(_) => Err(StoreError::TimedOut { operation, limit }),
+        within(operation, self.inner.operation_timeout, work).await
+    }
+
+    /// The same for what is written, which may always be repeated: on PostgreSQL it gets the short time of a write, so that
+    /// a connection that fell silent does not hold up a shard.
+    pub(crate) async fn within_write<T>(
+        &self,
+        operation: &'static str,
+        work: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        if !self.is_postgres() {
+            return self.within(operation, work).await;
         }
+        let limit = self.inner.patience.now();
+        let result = within(operation, limit, work).await;
+        if result.as_ref().is_err_and(|error| matches!(error, StoreError::TimedOut { .. })) {
+            self.inner.patience.was_too_short(limit);
+        }
+        result
     }
 
     async fn check_migrations(&self) -> Result<(), StoreError> {
@@ -157,6 +174,17 @@ impl Store {
             Some(missing) => Err(StoreError::NotMigrated { missing }),
             None => Ok(()),
         }
+    }
+}
+
+async fn within<T>(
+    operation: &'static str,
+    limit: Duration,
+    work: impl Future<Output = Result<T, StoreError>>,
+) -> Result<T, StoreError> {
+    match tokio::time::timeout(limit, Box::pin(work)).await {
+        Ok(result) => result,
+        Err(_) => Err(StoreError::TimedOut { operation, limit }),
     }
 }
 

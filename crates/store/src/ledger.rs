@@ -28,7 +28,7 @@ impl Store {
     /// others become gaps of their own, with the times and the cause of `gap`. Trades that are stored already count as
     /// repaired. `state` and `repaired_count` of `gap` are not looked at.
     pub async fn record_gap(&self, gap: &Gap) -> Result<Vec<Gap>, StoreError> {
-        self.within("record a gap", self.change_gaps(gap, false)).await
+        self.within_write("record a gap", self.change_gaps(gap, false)).await
     }
 
     /// Records that the trades of `gap` are missing and that nobody has those which are not stored. A gap that reaches
@@ -36,7 +36,7 @@ impl Store {
     ///
     /// A trade that comes all the same is stored and counted.
     pub async fn give_up_gap(&self, gap: &Gap) -> Result<Vec<Gap>, StoreError> {
-        self.within("give up a gap", self.change_gaps(gap, true)).await
+        self.within_write("give up a gap", self.change_gaps(gap, true)).await
     }
 
     async fn change_gaps(&self, gap: &Gap, give_up: bool) -> Result<Vec<Gap>, StoreError> {

@@ -21,6 +21,7 @@ mod measure;
 mod meta;
 pub mod metrics;
 mod partitions;
+mod patience;
 mod retention;
 mod row;
 mod snapshots;

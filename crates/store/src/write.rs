@@ -64,7 +64,7 @@ impl Store {
     /// may not know the run.
     pub async fn write(&self, batch: &WriteBatch<'_>) -> Result<Written, StoreError> {
         let started = Instant::now();
-        let result = self.within("write a batch", self.write_batch(batch)).await;
+        let result = self.within_write("write a batch", self.write_batch(batch)).await;
         match &result {
             Ok(written) => {
                 names::written(

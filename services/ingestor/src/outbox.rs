@@ -94,6 +94,7 @@ async fn deliver(bus: Bus, waiting: mpsc::Receiver<Letter>) {
     while let Some(letter) = delivery.waiting.recv().await {
         let letter = delivery.current.insert(letter);
         let mut backoff = Backoff::new(RETRY_DELAY_MIN, RETRY_DELAY_MAX);
+        let mut reconnections = bus.reconnections();
         while let Err(error) = letter.publish(&bus).await {
             if !error.is_retryable() {
                 error!(error = %ErrorChain(&error), kind = letter.kind(), "it cannot be published");
@@ -103,7 +104,9 @@ async fn deliver(bus: Bus, waiting: mpsc::Receiver<Letter>) {
             if let Some(swallowed) = gate.pass(Instant::now().into_std()) {
                 warn!(error = %ErrorChain(&error), swallowed, "a refused frame or event waits for the broker");
             }
-            tokio::time::sleep(backoff.next_delay()).await;
+            if reconnections.or_after(backoff.next_delay()).await {
+                backoff.reset();
+            }
         }
         delivery.current = None;
     }

@@ -131,6 +131,7 @@ impl Worker {
                 return Ok(());
             }
             let since = Instant::now();
+            let mut reconnections = self.bus.reconnections();
             // A broker that does not answer must not keep a process that is to end.
             let Some(recovered) = self.context.shutdown.run_until(Box::pin(Owner::recover(self))).await
             else {
@@ -162,10 +163,15 @@ impl Worker {
             if matches!(error, Error::TakenOver { .. } | Error::Fenced { .. }) {
                 counter!(names::OWNERSHIP_CHANGES, "shard" => self.shard.to_string()).increment(1);
             }
+            let is_fenced = matches!(error, Error::Fenced { .. });
             self.latch.set_waiting(ErrorChain(&error).to_string());
             warn!(shard = %self.shard, ?delay, error = %ErrorChain(&error), "the shard is left and recovered again");
             tokio::select! {
-                () = tokio::time::sleep(delay) => {}
+                // With another owner, the broker has nothing to do.
+                () = tokio::time::sleep(delay), if is_fenced => {}
+                again = reconnections.or_after(delay), if !is_fenced => if again {
+                    backoff.reset();
+                },
                 () = self.context.shutdown.requested() => return Ok(()),
             }
         }

@@ -23,6 +23,9 @@ pub struct Config {
     pub deliveries_max: u32,
     /// The longest wait between two attempts after a failure; they begin at 100 ms and double.
     pub retry_delay_max: Duration,
+    /// How long a writer waits that gave way to one that started later, before it looks again; doubles each time, up to 16
+    /// times this.
+    pub fenced_wait: Duration,
     /// How long the drain at shutdown goes on with what is still waiting.
     pub drain_max: Duration,
 }
@@ -38,6 +41,7 @@ impl Default for Config {
             retention_interval: Duration::from_secs(60),
             deliveries_max: 5,
             retry_delay_max: Duration::from_secs(10),
+            fenced_wait: Duration::from_secs(30),
             drain_max: Duration::from_secs(5),
         }
     }
@@ -77,6 +81,7 @@ impl Config {
                 default.retry_delay_max,
                 Duration::from_millis(100)..=seconds(600),
             ),
+            fenced_wait: reader.duration("fenced_wait", default.fenced_wait, seconds(1)..=seconds(600)),
             drain_max: reader.duration("drain_max", default.drain_max, Duration::ZERO..=seconds(60)),
         }
     }

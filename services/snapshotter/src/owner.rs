@@ -42,6 +42,7 @@ impl<'a> Owner<'a> {
         let (bus, shard) = (&worker.bus, worker.shard);
         // After a broker came back empty there are no streams.
         bus.ensure_streams().await.map_err(bus_error)?;
+        worker.refuse_successor().await?;
         let stored =
             newest_states(&worker.store, |instrument| bus.shards().shard_of(instrument) == shard).await?;
         let history = worker.store.epoch().await?;

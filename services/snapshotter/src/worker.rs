@@ -16,12 +16,25 @@ use tracing::warn;
 
 use crate::{Config, ledger::Ledger, metrics as names, owner::Owner};
 
+/// What it is called in statuses.
+const ROLE: &str = "snapshotter";
 /// A worker that has written its shard for so long was healthy: the next failure is a first one.
 const HEALTHY_AFTER: Duration = Duration::from_secs(60);
+
+/// A fenced writer never waits longer than this many times its first wait.
+const FENCED_WAITS_MAX: u32 = 16;
+/// How often it is asked whether somebody who started later writes the shard.
+const LOOKS_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a snapshotter has to start over.
 #[derive(Debug, Error)]
 pub enum Error {
+    /// Another process writes the shard.
+    #[error("shard is owned by {owner}, which started later")]
+    Fenced {
+        /// Who.
+        owner: String,
+    },
     /// The bus does not do what it is asked.
     #[error("the bus failed")]
     Bus(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -50,7 +63,7 @@ impl Error {
             Self::Panicked(_) => true,
             Self::Bus(source) => matches!(source.downcast_ref(), Some(PublishError::TooLarge { .. })),
             Self::Store(error) => error.is_of_rows(),
-            Self::Stopped { .. } => false,
+            Self::Fenced { .. } | Self::Stopped { .. } => false,
         }
     }
 }
@@ -85,7 +98,7 @@ pub fn run(
 ) -> impl Future<Output = Result<(), Error>> + Send {
     let latch = context.readiness.latch(&format!("snapshotter-{shard}"));
     let instance = RoleStatus::worker_instance(&context.instance, shard);
-    let reporter = Reporter::new("snapshotter", instance.clone());
+    let reporter = Reporter::new(ROLE, instance.clone());
     let failures = Mutex::new(Failures::new(config.deliveries_max));
     let worker = Worker { config, shard, instance, bus, store, context, latch, reporter, failures };
     async move {
@@ -120,9 +133,30 @@ impl Worker {
         tokio::time::sleep(self.config.drain_max).await;
     }
 
+    /// Two who read the work of a shard take it from each other, so whoever started earlier gives way.
+    pub(crate) async fn refuse_successor(&self) -> Result<(), Error> {
+        match self.bus.successor(ROLE, self.shard).await.map_err(bus_error)? {
+            Some(owner) => Err(Error::Fenced { owner: owner.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Returns once there is somebody who started later.
+    async fn await_successor(&self) -> Error {
+        loop {
+            tokio::time::sleep(LOOKS_EVERY).await;
+            // Whatever else fails is noticed by the work.
+            if let Err(error @ Error::Fenced { .. }) = self.refuse_successor().await {
+                return error;
+            }
+        }
+    }
+
     async fn work(&self) -> Result<(), Error> {
+        let mut fenced_wait = self.config.fenced_wait;
         let mut backoff = Backoff::new(Duration::from_millis(100), self.config.retry_delay_max);
         loop {
+            let mut reconnections = self.bus.reconnections();
             // A database or broker that does not answer must not keep a process that is to end.
             let Some(recovered) = self.context.shutdown.run_until(Box::pin(self.recover())).await else {
                 return Ok(());
@@ -134,10 +168,12 @@ impl Worker {
                     let outcome = tokio::select! {
                         outcome = owner.work() => outcome,
                         Err(failed) = ledger.work() => Err(failed),
+                        fenced = self.await_successor() => Err(fenced),
                         () = self.drain_is_over() => Err(owner.stopped().await),
                     };
                     if since.elapsed() > HEALTHY_AFTER {
                         backoff.reset();
+                        fenced_wait = self.config.fenced_wait;
                     }
                     match outcome {
                         // In memory, what is not recorded now ends with us.
@@ -154,11 +190,18 @@ impl Worker {
                 }
                 Err(error) => error,
             };
-            let delay = backoff.next_delay();
+            let is_fenced = matches!(error, Error::Fenced { .. });
+            let delay = if is_fenced { fenced_wait } else { backoff.next_delay() };
+            if is_fenced {
+                fenced_wait = (fenced_wait * 2).min(self.config.fenced_wait * FENCED_WAITS_MAX);
+            }
             self.latch.set_waiting(ErrorChain(&error).to_string());
             warn!(shard = %self.shard, ?delay, error = %ErrorChain(&error), "the shard starts over");
             tokio::select! {
-                () = tokio::time::sleep(delay) => {}
+                () = tokio::time::sleep(delay), if is_fenced => {}
+                again = reconnections.or_after(delay), if !is_fenced => if again {
+                    backoff.reset();
+                },
                 () = self.context.shutdown.requested() => return Ok(()),
             }
         }

@@ -87,9 +87,14 @@ impl Fixture {
     }
 
     fn start(&self, config: snapshotter::Config) -> Running {
+        self.start_on(&self.bus, config)
+    }
+
+    /// As the participant that `bus` is.
+    fn start_on(&self, bus: &Bus, config: snapshotter::Config) -> Running {
         let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
         let context = RoleContext::new(readiness.clone(), shutdown.clone());
-        let role = snapshotter::run(config, self.shard, self.bus.clone(), self.store.clone(), context);
+        let role = snapshotter::run(config, self.shard, bus.clone(), self.store.clone(), context);
         assert!(!readiness.is_ready(), "the latch is there before the first poll");
         Running { task: tokio::spawn(role), readiness, shutdown }
     }
@@ -169,6 +174,37 @@ async fn a_writer_dies_again_and_again() {
     assert_eq!((lag.pending_messages, lag.unacknowledged), (0, 0), "everything stored was acknowledged");
     let snapshot = fixture.store.snapshot(&instrument()).await.unwrap().unwrap();
     assert_eq!(snapshot.position.sequence, 1200, "the drain writes the newest state");
+}
+
+/// Of two writers of a shard, the one that started earlier says so and gives way, until the other one is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_started_earlier_gives_way() {
+    let mut fixture = Fixture::sqlite().await;
+    let config =
+        snapshotter::Config { fenced_wait: Duration::from_millis(200), ..snapshotter::Config::default() };
+    let first = fixture.start(config.clone());
+    first.readiness.ready().await;
+    fixture.publish(vec![tick(1)]).await;
+    fixture.stores(1).await;
+    let shards = bus::Config { shards: ShardCount::new(1).unwrap(), ..bus::Config::default() };
+    let second = fixture.start_on(&fixture.bus.join(&shards), config);
+    second.readiness.ready().await;
+    eventually(SOON, || async {
+        let told = format!("{:?}", first.readiness.report());
+        if told.contains("started later") && !first.readiness.is_ready() { Ok(()) } else { Err(told) }
+    })
+    .await;
+    assert!(second.readiness.is_ready());
+    fixture.publish(vec![tick(2)]).await;
+    fixture.stores(2).await;
+    second.stop().await;
+    eventually(SOON, || async {
+        if first.readiness.is_ready() { Ok(()) } else { Err("it has not gone on yet") }
+    })
+    .await;
+    fixture.publish(vec![tick(3)]).await;
+    fixture.stores(3).await;
+    first.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

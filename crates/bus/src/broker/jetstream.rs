@@ -29,7 +29,7 @@ mod reshard;
 mod wire;
 mod work;
 
-use connection::Observer;
+use connection::{Observer, reconnect_delay};
 pub(crate) use reader::OrderedReader;
 pub(crate) use reshard::ShardRecord;
 use wire::{from_stream, to_wire};
@@ -65,6 +65,7 @@ impl JetStream {
             .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(config.publish_timeout))
             .ping_interval(PING_INTERVAL)
+            .reconnect_delay_callback(reconnect_delay)
             .event_callback(move |event| {
                 observer.observe(&event);
                 ready(())
@@ -123,9 +124,10 @@ impl JetStream {
         }
         let acknowledged =
             async { self.context.send_publish(outgoing.subject.to_string(), message).await?.await };
-        match acknowledged.await {
-            Ok(ack) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
-            Err(error) => Err(self.publish_failure(outgoing.stream, error)),
+        match self.unless_lost(acknowledged).await {
+            Err(lost) => Err(PublishFailure::Unavailable(self.error("publish", outgoing.stream, lost))),
+            Ok(Ok(ack)) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
+            Ok(Err(error)) => Err(self.publish_failure(outgoing.stream, error)),
         }
     }
 

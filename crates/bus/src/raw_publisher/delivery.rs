@@ -57,6 +57,7 @@ impl Departure {
     /// Repeats a message until the broker has it. The error: it is larger than what the broker takes.
     async fn publish(&self, message: &Outgoing, ticks: usize) -> Result<(), BrokerError> {
         let mut delays = self.bus.retry_delays();
+        let mut reconnections = self.bus.reconnections();
         let mut failures = 0u32;
         loop {
             match self.bus.broker.publish(message).await {
@@ -79,7 +80,9 @@ impl Departure {
                     failures = failures.saturating_add(1);
                 }
             }
-            tokio::time::sleep(delays.next_delay()).await;
+            if reconnections.or_after(delays.next_delay()).await {
+                delays.reset();
+            }
         }
     }
 

@@ -15,6 +15,7 @@ mod remade;
 mod reshard;
 mod stalled;
 mod streams;
+mod successor;
 mod too_large;
 mod trace;
 mod work;
@@ -91,6 +92,8 @@ on_each_substrate! {
         events_are_stored_once,
         rejects_are_stored_once,
         the_newest_batches_are_found;
+    successor:
+        a_successor_started_later_and_still_speaks;
     overrun:
         what_aged_out_unread_is_told_per_product,
         what_was_read_in_time_is_no_overrun,

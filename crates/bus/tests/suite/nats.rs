@@ -7,7 +7,7 @@ use bus::{
     Bus, Config, ConnectError, FollowError, FollowFrom, ManageError, ServerUrl, StreamKind, TickPublisher,
     UndecodableReason,
 };
-use testkit::{NatsServer, eventually};
+use testkit::{Fault, NatsServer, Proxy, Toward, eventually};
 use tokio::time::{Instant, timeout};
 
 use crate::fixture::{
@@ -111,6 +111,42 @@ async fn nothing_is_lost_or_doubled_while_the_server_is_away() {
         seen.remove(0);
     }
     assert_eq!(seen, (2..=50).collect::<Vec<_>>());
+}
+
+/// What a broken connection swallowed is not waited for until the time for an acknowledgement is over.
+#[tokio::test]
+async fn what_was_on_its_way_is_repeated_when_the_connection_is_back() {
+    let long = Duration::from_secs(120);
+    let config =
+        Config { publish_timeout: long, retry_delay_min: long, retry_delay_max: long, ..Config::default() };
+    let fixture = Fixture::on(NatsServer::start().await, config.clone()).await;
+    fixture.bus.ensure_streams().await.unwrap();
+    let proxy = Proxy::start(&format!("127.0.0.1:{}", fixture.server.as_ref().unwrap().port())).await;
+    let nats = Some(ServerUrl::new(&format!("nats://{}", proxy.address())).unwrap());
+    let bus = Bus::connect(&Config { nats, ..config }).await.unwrap();
+    let raw = bus.raw_publisher(session("host-1"));
+    let mut ticks = bus.tick_publisher(shard_of(&bus, &btc()));
+    ticks.recover().await.unwrap();
+    proxy.set_toward(Toward::Client, Fault::Blackhole);
+    raw.send(tick(&btc(), 1)).await.unwrap();
+    let asked = tokio::spawn(async move { (ticks.publish(&batch(&btc(), [1])).await, ticks) });
+    for kind in [StreamKind::Raw, StreamKind::Ticks] {
+        eventually(DEADLINE, || async {
+            let stored = fixture.bus.stream_state(kind).await.unwrap().messages;
+            if stored == 1 { Ok(()) } else { Err(format!("{stored} in {kind:?}")) }
+        })
+        .await;
+    }
+    proxy.cut();
+    eventually(DEADLINE, || async { if bus.is_connected() { Err("still connected") } else { Ok(()) } }).await;
+    proxy.set(Fault::Pass);
+    timeout(DEADLINE, raw.close()).await.expect("published again, and recognised");
+    let (unanswered, mut ticks) = timeout(DEADLINE, asked).await.expect("told at once").unwrap();
+    assert!(unanswered.unwrap_err().is_retryable());
+    publish_at_last(&mut ticks, 1).await;
+    for kind in [StreamKind::Raw, StreamKind::Ticks] {
+        assert_eq!(fixture.bus.stream_state(kind).await.unwrap().messages, 1, "{kind:?}");
+    }
 }
 
 #[tokio::test]

@@ -19,6 +19,7 @@ mod partitions;
 mod recomputation;
 mod retention;
 mod roles;
+mod silent;
 mod ticks;
 mod trace;
 mod writers;

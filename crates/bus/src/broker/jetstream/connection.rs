@@ -1,12 +1,23 @@
 //! What happens to the connection, and what that means to those who read.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::{
+    future::Future,
+    sync::atomic::{AtomicBool, Ordering},
+    time::Duration,
+};
 
 use async_nats::jetstream::consumer::pull;
 use futures::StreamExt as _;
 use tokio::sync::watch;
 
-use crate::metrics;
+use super::JetStream;
+use crate::{BrokerError, Reconnections, StreamKind, metrics, retry::cut};
+
+/// After a connection came back, answers to what was asked before come within this time, or never: what was on its way
+/// when it broke is lost, and what waited for it has been sent.
+const ANSWERS_WITHIN: Duration = Duration::from_millis(250);
+/// The longest wait before the next attempt to connect again.
+const RECONNECT_DELAY_MAX: Duration = Duration::from_millis(500);
 
 /// Watches the connection.
 pub(super) struct Observer {
@@ -39,6 +50,44 @@ impl Observer {
             async_nats::Event::ClientError(error) => tracing::debug!(%error, "broker connection"),
             event => tracing::warn!(%event, "broker connection"),
         }
+    }
+}
+
+/// How long to wait before an attempt to connect again: doubles from 2 ms.
+pub(super) fn reconnect_delay(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts.saturating_sub(1)).unwrap_or(u32::MAX);
+    let delay = Duration::from_millis(2u64.saturating_pow(doublings)).min(RECONNECT_DELAY_MAX);
+    if attempts <= 1 { Duration::ZERO } else { cut(delay) }
+}
+
+impl JetStream {
+    pub(crate) fn reconnections(&self) -> Reconnections {
+        Reconnections::of(self.reconnects.clone())
+    }
+
+    /// What `asked` answers, unless the connection is lost and comes back first: then the answer may never come, and it can
+    /// be asked again at once.
+    pub(super) async fn unless_lost<T>(&self, asked: impl Future<Output = T>) -> Result<T, Disorder> {
+        let mut reconnections = self.reconnections();
+        let lost = async {
+            reconnections.next().await;
+            tokio::time::sleep(ANSWERS_WITHIN).await;
+        };
+        tokio::select! {
+            biased;
+            answer = asked => Ok(answer),
+            () = lost => Err(Disorder::Reconnected),
+        }
+    }
+
+    /// The same for an operation of the broker.
+    pub(crate) async fn ask<T>(
+        &self,
+        operation: &'static str,
+        kind: StreamKind,
+        asked: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        self.unless_lost(asked).await.unwrap_or_else(|lost| Err(self.error(operation, kind, lost)))
     }
 }
 

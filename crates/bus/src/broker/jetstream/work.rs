@@ -67,6 +67,11 @@ impl WorkConsumer {
     }
 
     pub(crate) async fn reset(&mut self, anew: bool) -> Result<u64, BrokerError> {
+        let (broker, kind) = (self.broker.clone(), self.spec.stream);
+        broker.ask("reset the consumer", kind, self.reset_now(anew)).await
+    }
+
+    async fn reset_now(&mut self, anew: bool) -> Result<u64, BrokerError> {
         // What the server has sent ahead comes again.
         self.messages = None;
         self.consumer = None;
@@ -201,13 +206,16 @@ impl WorkConsumer {
         let Some(last) = replies.pop() else { return Ok(()) };
         // They travel in order on one connection, so that the confirmation of the last one covers all. One that a
         // broken connection swallowed comes again, which is harmless.
-        for reply in replies {
-            let sent = self.broker.client.publish(reply, AckKind::Ack.into()).await;
-            sent.map_err(|error| self.broker.error("acknowledge", self.spec.stream, error))?;
-        }
-        let last = Acker::new(self.broker.context.clone(), Some(last));
-        let confirmed = last.double_ack().await;
-        confirmed.map_err(|error| self.broker.error("acknowledge", self.spec.stream, error))
+        let (operation, kind) = ("acknowledge", self.spec.stream);
+        let confirmed = async {
+            for reply in replies {
+                let sent = self.broker.client.publish(reply, AckKind::Ack.into()).await;
+                sent.map_err(|error| self.broker.error(operation, kind, error))?;
+            }
+            let last = Acker::new(self.broker.context.clone(), Some(last));
+            last.double_ack().await.map_err(|error| self.broker.error(operation, kind, error))
+        };
+        self.broker.ask(operation, kind, confirmed).await
     }
 
     fn error(&self, source: impl Into<Box<dyn Error + Send + Sync>>) -> BrokerError {
