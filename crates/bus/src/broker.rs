@@ -194,7 +194,9 @@ impl Broker {
         match self {
             Self::Embedded(broker) => broker.last_per_subject(stream),
             Self::JetStream(broker) => {
-                broker.ask("read the last messages", stream, broker.last_per_subject(stream)).await
+                // It carries the messages of a whole stream.
+                let reading = Box::pin(broker.last_per_subject(stream));
+                broker.ask("read the last messages", stream, reading).await
             }
         }
     }

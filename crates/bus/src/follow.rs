@@ -169,10 +169,8 @@ impl<T: Payload> Follower<T> {
         if let Some(attached) = &self.attached {
             return Ok(attached.reader.initial_pending());
         }
-        if self.failed {
-            if self.reconnections.or_after(self.delays.next_delay()).await {
-                self.delays.reset();
-            }
+        if self.failed && self.reconnections.or_after(self.delays.next_delay()).await {
+            self.delays.reset();
         }
         self.failed = true;
         let reader = self.bus.broker.read(self.stream, self.start).await?;
