@@ -21,10 +21,10 @@ impl Bus {
         Ok(newest.map(|newest| (newest.stream_sequence, newest.batch)).collect())
     }
 
-    /// The newest gap that was announced of each product, as far as `LF_EVENTS` goes back, in stream order.
-    pub async fn last_gaps(&self) -> Result<Vec<Gap>, BrokerError> {
-        let gap_of = |event: FeedEvent| match event.kind {
-            EventKind::Gap(gap) => Some(gap),
+    /// The newest gap of each product that was told, as far as `LF_EVENTS` goes back, with its message, in stream order.
+    pub(crate) async fn newest_gaps(&self) -> Result<Vec<(Stored, Gap)>, BrokerError> {
+        let gap_of = |(stored, event): (Stored, FeedEvent)| match event.kind {
+            EventKind::Gap(gap) => Some((stored, gap)),
             _ => None,
         };
         Ok(self.last_events("gap").await?.into_iter().filter_map(gap_of).collect())
@@ -32,15 +32,17 @@ impl Bus {
 
     /// What was said last of each product itself: its currencies, increments and status.
     pub async fn last_product_details(&self) -> Result<Vec<FeedEvent>, BrokerError> {
-        self.last_events("product").await
+        Ok(self.last_events("product").await?.into_iter().map(|(_, event)| event).collect())
     }
 
     /// The last event of a kind of each product, in stream order.
-    async fn last_events(&self, name: &str) -> Result<Vec<FeedEvent>, BrokerError> {
-        let stored = self.broker.last_per_subject(StreamKind::Events).await?;
-        let is_wanted = |stored: &&Stored| matches!(self.subjects.parse(&stored.subject), Some(Parsed::Event(kind, _)) if kind == name);
-        let wanted = stored.iter().filter(is_wanted);
-        Ok(wanted.filter_map(|stored| decoded(StreamKind::Events, stored)).collect())
+    async fn last_events(&self, name: &str) -> Result<Vec<(Stored, FeedEvent)>, BrokerError> {
+        let stored = self.broker.last_per_subject(StreamKind::Events).await?.into_iter();
+        let is_wanted = |stored: &Stored| matches!(self.subjects.parse(&stored.subject), Some(Parsed::Event(kind, _)) if kind == name);
+        let wanted = stored.filter(is_wanted);
+        Ok(wanted
+            .filter_map(|stored| decoded(StreamKind::Events, &stored).map(|event| (stored, event)))
+            .collect())
     }
 
     /// How many refused messages `LF_REJECTS` holds of each product; those that name none are left out.

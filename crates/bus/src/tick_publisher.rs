@@ -15,6 +15,8 @@ use crate::{
     work::source,
 };
 
+mod gaps;
+
 /// How often one call repeats a publish whose refusal was explained. Each repetition knows more than the one
 /// before, so that more are needed only while somebody else keeps writing.
 const ATTEMPTS_MAX: usize = 5;
@@ -27,7 +29,7 @@ const SUBJECTS_AT_ONCE_MAX: usize = 64;
 pub struct TickPublisher {
     bus: Bus,
     shard: Shard,
-    /// The last message of each subject, as far as is known.
+    /// The last message of each subject of ticks and gaps, as far as is known.
     last: HashMap<Arc<str>, u64>,
     /// When `LF_RAW` was created, which is its identity; unknown before the first recovery.
     raw_epoch: Option<UnixNanos>,
@@ -81,14 +83,17 @@ impl TickPublisher {
     pub async fn recover(&mut self) -> Result<Recovered, BrokerError> {
         // First: when the stream is made anew after this, what is published names the old one and deceives nobody.
         self.ticks_epoch = Some(self.bus.broker.stream_state(StreamKind::Ticks).await?.created);
+        // Before the ticks: what was published before a gap is then among them.
+        let gaps = self.bus.newest_gaps().await?;
+        self.last = gaps.iter().map(|(stored, _)| (Arc::clone(&stored.subject), stored.sequence)).collect();
+        let gaps = gaps.into_iter().map(|(_, gap)| gap);
         let stored = self.bus.broker.last_per_subject(StreamKind::Ticks).await?;
-        self.last = stored.iter().map(|stored| (Arc::clone(&stored.subject), stored.sequence)).collect();
+        self.last.extend(stored.iter().map(|stored| (Arc::clone(&stored.subject), stored.sequence)));
         let batches = self.bus.newest_batches(&stored);
         let position = |batch: &TickBatch| Some((batch.instrument.clone(), last_position(batch)?));
         self.positions = batches.iter().filter_map(|newest| position(&newest.batch)).collect();
         let batches = batches.into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
-        let gaps = self.bus.last_gaps().await?.into_iter();
         // Last, so that as little as possible can happen to the stream before it is read.
         let raw_epoch = self.bus.broker.stream_state(StreamKind::Raw).await?.created;
         self.raw_epoch = Some(raw_epoch);
@@ -224,7 +229,7 @@ impl TickPublisher {
                     }
                 },
                 Err(failure) => {
-                    metrics::publish_failed(StreamKind::Ticks, failure.cause());
+                    metrics::publish_failed(message.stream, failure.cause());
                     return Err(failure.into_error(&message.subject));
                 }
             }
@@ -238,33 +243,38 @@ impl TickPublisher {
         let last = last_message(&self.bus.broker, message)
             .await
             .map_err(|source| PublishError::Unavailable { subject: subject(), source })?;
-        let own = *self.bus.owner;
         let Some(last) = last else {
             metrics::refused(Refusal::AgedOut);
             return Ok(Explained::RepeatAfter(0));
         };
-        match last.headers.get(OWNER).and_then(|owner| owner.parse::<Owner>().ok()) {
-            Some(owner) if owner == own && last.payload == message.payload => {
-                metrics::refused(Refusal::OwnAcknowledgementLost);
-                Ok(Explained::Stored(last.sequence))
-            }
+        if owner_of(&last) == Some(*self.bus.owner) && last.payload == message.payload {
+            metrics::refused(Refusal::OwnAcknowledgementLost);
+            return Ok(Explained::Stored(last.sequence));
+        }
+        Err(self.written_by(&last, subject()))
+    }
+
+    /// The last message of a subject is not the one that is known of here: who wrote it decides.
+    fn written_by(&self, last: &Stored, subject: String) -> PublishError {
+        let own = *self.bus.owner;
+        match owner_of(last) {
             // Stored by an earlier call whose acknowledgement was lost, and given up by its caller: what it held must not
             // be published again behind it.
             Some(owner) if owner == own => {
                 metrics::refused(Refusal::OwnEarlierMessage);
-                Err(PublishError::Unrecovered { subject: subject() })
+                PublishError::Unrecovered { subject }
             }
             Some(owner) if owner > own => {
                 metrics::refused(Refusal::Fenced);
-                Err(PublishError::Fenced { subject: subject(), by: owner })
+                PublishError::Fenced { subject, by: owner }
             }
             Some(owner) => {
                 metrics::refused(Refusal::TakenOver);
-                Err(PublishError::TakenOver { subject: subject(), from: owner })
+                PublishError::TakenOver { subject, from: owner }
             }
             None => {
                 metrics::refused(Refusal::TakenOver);
-                Err(PublishError::UnknownOwner { subject: subject() })
+                PublishError::UnknownOwner { subject }
             }
         }
     }
@@ -279,6 +289,10 @@ enum Explained {
     RepeatAfter(u64),
     /// It is there already.
     Stored(u64),
+}
+
+fn owner_of(stored: &Stored) -> Option<Owner> {
+    stored.headers.get(OWNER)?.parse().ok()
 }
 
 async fn last_message(broker: &Broker, message: &Outgoing) -> Result<Option<Stored>, BrokerError> {

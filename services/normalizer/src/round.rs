@@ -41,7 +41,7 @@ pub(crate) struct Round {
 /// published, and nothing behind it told.
 #[derive(Debug, Default)]
 pub(crate) struct Step {
-    /// Gaps and new runs; those of one product in order.
+    /// New runs, and at most one gap of each product.
     pub(crate) events: Vec<FeedEvent>,
     /// Batches of the live feed, and fills.
     pub(crate) pending: Pending,

@@ -1,11 +1,11 @@
 use std::time::Duration;
 
 use bus::Config;
-use domain::{EventKind, FeedEvent, Gap, GapCause, GapState, Heartbeat, Instrument, TickBatch, UnixNanos};
+use domain::{Heartbeat, TickBatch, UnixNanos};
 use tokio::time::timeout;
 
 use crate::{
-    fixture::{DEADLINE, Substrate, btc, eth, fetch, raw_reader, sequences, session, shard_of, tick},
+    fixture::{DEADLINE, Substrate, btc, eth, fetch, raw_reader, sequences, session, tick},
     raw::fill_up,
 };
 
@@ -83,34 +83,4 @@ pub async fn of_one_product_one_heartbeat_waits(substrate: Substrate) {
     }
     assert_eq!(ticks, [1, 2, 3]);
     assert!(beats.len() <= 2, "at most the first went with the first tick: {beats:?}");
-}
-
-pub async fn the_newest_gap_of_each_product_is_recovered(substrate: Substrate) {
-    let fixture = substrate.start(Config::default()).await;
-    let time = UnixNanos::from_seconds(1_600_000_000).unwrap();
-    let gap = |instrument: Instrument, first: u64| Gap {
-        instrument,
-        run: 0,
-        first_trade_id: first,
-        last_trade_id: first + 1,
-        after: None,
-        before: None,
-        detected_at: time,
-        cause: GapCause::Drop,
-        state: GapState::Open,
-        repaired_count: 0,
-    };
-    let said = |kind, instrument| FeedEvent { instrument, time, source: "normalizer/a".into(), kind };
-    for first in [10, 20, 30] {
-        for instrument in [btc(), eth()] {
-            let event = said(EventKind::Gap(gap(instrument.clone(), first)), instrument);
-            fixture.bus.publish_event(&event).await.unwrap();
-        }
-    }
-    let repaired = said(EventKind::Repaired(gap(btc(), 10)), btc());
-    fixture.bus.publish_event(&repaired).await.unwrap();
-    let other = fixture.participant().await;
-    assert_eq!(other.last_gaps().await.unwrap(), [gap(btc(), 30), gap(eth(), 30)]);
-    let mut publisher = other.tick_publisher(shard_of(&other, &eth()));
-    assert_eq!(publisher.recover().await.unwrap().gaps, [gap(eth(), 30)]);
 }

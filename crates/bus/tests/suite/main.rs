@@ -5,6 +5,7 @@ mod fencing;
 mod fixture;
 mod follow;
 mod gap_work;
+mod gaps;
 mod heartbeats;
 mod limits;
 mod messages;
@@ -56,8 +57,11 @@ on_each_substrate! {
         subjects_lead_to_the_shard_of_the_test_vector;
     heartbeats:
         a_heartbeat_goes_alone_or_behind_the_ticks,
-        of_one_product_one_heartbeat_waits,
-        the_newest_gap_of_each_product_is_recovered;
+        of_one_product_one_heartbeat_waits;
+    gaps:
+        the_newest_gap_of_each_product_is_recovered,
+        a_gap_is_not_told_by_who_does_not_know_the_ticks,
+        a_gap_is_not_told_by_who_does_not_know_the_gaps;
     fencing:
         a_subject_that_aged_out_starts_again,
         a_lost_acknowledgement_is_found,

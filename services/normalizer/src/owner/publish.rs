@@ -1,7 +1,7 @@
 //! What a round became on its way out: rejects, events, fills, ticks.
 
 use bus::Source;
-use domain::{EventKind, FeedEvent, Instrument, RejectedTick, ShardProgress, TickBatch, UnixNanos};
+use domain::{EventKind, FeedEvent, RejectedTick, ShardProgress, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 use metrics::{counter, gauge, histogram};
 use tracing::{info, warn};
@@ -14,7 +14,7 @@ use crate::{
     worker::{Error, bus_error},
 };
 
-/// How many rejects, or products with events, may be on their way at once.
+/// How many rejects may be on their way at once.
 const PUBLISHES_IN_FLIGHT_MAX: usize = 64;
 
 impl Owner<'_> {
@@ -52,24 +52,18 @@ impl Owner<'_> {
         Ok(())
     }
 
-    /// Events of one product go out in order: its last gap is what the next owner knows of its gaps.
-    pub(super) async fn announce(&self, events: &[FeedEvent]) -> Result<(), Error> {
-        let mut products: Vec<(&Instrument, Vec<&FeedEvent>)> = Vec::new();
-        for event in events {
+    /// Tells what happened in one step: new runs, then gaps, at most one of each product. A gap that somebody else knows
+    /// better is not told, and the shard is recovered.
+    pub(super) async fn announce(&mut self, events: &[FeedEvent]) -> Result<(), Error> {
+        let (gaps, others): (Vec<_>, Vec<_>) =
+            events.iter().partition(|event| matches!(event.kind, EventKind::Gap(_)));
+        for event in others {
             self.note_event(event);
-            match products.iter_mut().find(|(instrument, _)| *instrument == &event.instrument) {
-                Some((_, of_product)) => of_product.push(event),
-                None => products.push((&event.instrument, vec![event])),
-            }
+            self.worker.bus.publish_event(event).await.map_err(bus_error)?;
         }
-        let in_order = async |events: &[&FeedEvent]| {
-            for event in events {
-                self.worker.bus.publish_event(event).await.map_err(bus_error)?;
-            }
-            Ok::<(), Error>(())
-        };
-        for chunk in products.chunks(PUBLISHES_IN_FLIGHT_MAX) {
-            try_join_all(chunk.iter().map(|(_, events)| in_order(events))).await?;
+        self.publisher.publish_gaps(&gaps).await?;
+        for gap in gaps {
+            self.note_event(gap);
         }
         Ok(())
     }
