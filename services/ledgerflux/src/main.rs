@@ -90,7 +90,7 @@ async fn run(command: Command) -> anyhow::Result<()> {
     let instance = runtime::host::instance();
     let telemetry = runtime::telemetry::init(&settings.telemetry, command.name(), &instance)?;
     describe_metrics();
-    let outcome = dispatch(command, settings, origin).await;
+    let outcome = Box::pin(dispatch(command, settings, origin)).await;
     telemetry.shutdown(TELEMETRY_FLUSH_MAX).await;
     outcome
 }
