@@ -160,9 +160,9 @@ fn arrivals(fates: &[Fate], legs: usize) -> Vec<TickBatch> {
             2 => without_price(sound),
             _ => sound,
         };
-        for leg in 0..legs {
-            connections[leg] += u32::from(fate.reconnects[leg]);
-            let session = format!("leg{leg}-{exchange}.{}", connections[leg]);
+        for (leg, connection) in connections.iter_mut().enumerate().take(legs) {
+            *connection += u32::from(fate.reconnects[leg]);
+            let session = format!("leg{leg}-{exchange}.{connection}");
             let place = 2 * (at + fate.delay[leg]);
             let is_edge = at == 0 || at + 1 == fates.len() as u64;
             if fate.kept[leg] || is_edge {
