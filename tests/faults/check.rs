@@ -16,7 +16,7 @@ pub(crate) struct Rules {
     pub(crate) exchange_killed: bool,
     /// The fault takes away what the broker had accepted (its data, or its age limit): that much may be missing, as gaps.
     pub(crate) broker_lost: bool,
-    /// The feed itself sends wrong order: ticks may be filed as out of order.
+    /// The feed itself sends wrong order: trades need not rise with positions.
     pub(crate) feed_disordered: bool,
     /// How long it may take from the end of an outage until everything is live again.
     pub(crate) live_within: Duration,
@@ -69,7 +69,7 @@ impl Found {
 pub(crate) fn check(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums) {
     let (mut lines, sums) = account(truth, evidence, rules);
     lines.push(order_of_history(evidence, rules));
-    lines.push(rejects(truth, evidence, rules));
+    lines.push(rejects(truth, evidence));
     for (name, seen) in &evidence.subscribers {
         let mut reordered = Found::default();
         seen.steps_back.iter().for_each(|step| reordered.add(|| step.clone()));
@@ -233,12 +233,11 @@ fn order_of_history(evidence: &Evidence, rules: Rules) -> Line {
 }
 
 /// Whatever the exchange sent is good, so it has no place among the rejects.
-fn rejects(truth: &Truth, evidence: &Evidence, rules: Rules) -> Line {
+fn rejects(truth: &Truth, evidence: &Evidence) -> Line {
     let mut good = Found::default();
     for reject in &evidence.rejects {
         let known = reject.trade_id.is_some_and(|trade_id| truth.was_made(&reject.product, trade_id));
-        let disorder = rules.feed_disordered && reject.reason == "out_of_order";
-        if known && !disorder {
+        if known {
             good.add(|| format!("{} {:?} as {}", reject.product, reject.trade_id, reject.reason));
         }
     }

@@ -46,7 +46,7 @@ impl Options {
             shards: 2,
             count: 20,
             soak: Duration::from_secs(600),
-            gaps_expected: false,
+            gaps_expected: true,
             list: false,
             live_within: LIVE_WITHIN,
         }

@@ -39,8 +39,8 @@ pub struct MissingTrades {
 
 /// The trades of one product: the newest, and the gaps that were announced lately.
 ///
-/// Every trade after the first one seen is either passed to [`TradeTracker::trade`] in order, or lies in exactly one of
-/// the gaps that are returned.
+/// Every trade after the first one seen is either passed to [`TradeTracker::trade`] in order, whether it goes on as live,
+/// as a fill or is refused, or lies in exactly one of the gaps that are returned.
 #[derive(Clone, Debug, Default)]
 pub struct TradeTracker {
     /// The newest trade that was seen, or that a gap ends with.
@@ -126,6 +126,11 @@ impl TradeTracker {
     /// The newest trade that was seen or announced as missing.
     pub fn last(&self) -> Option<u64> {
         self.last
+    }
+
+    /// When the newest trade that was seen had happened.
+    pub fn newest_at(&self) -> Option<UnixNanos> {
+        self.event_time
     }
 
     fn is_missing(&self, trade_id: u64) -> bool {

@@ -52,7 +52,11 @@ pub fn describe() {
     describe_counter!(NEW_RUNS, Unit::Count, "Times the sequence of a product started anew");
     describe_counter!(GAPS, Unit::Count, "Gaps in the trades of a product, by cause");
     describe_counter!(MISSING_TRADES, Unit::Count, "Trades in gaps");
-    describe_counter!(FILLED_LATE, Unit::Count, "Live ticks that came late into a gap and went out as fills");
+    describe_counter!(
+        FILLED_LATE,
+        Unit::Count,
+        "Live ticks whose place had passed and that went out as fills"
+    );
     describe_counter!(HEARTBEATS, Unit::Count, "Heartbeats that told of trades no tick had told of");
     describe_gauge!(HELD, Unit::Count, "Ticks that wait for trades which another ingestor may still bring");
     describe_counter!(

@@ -3,13 +3,16 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    EventKind, FeedSession, Heartbeat, Hold, Instrument, LegId, Position, ProductTracker, Race, RejectReason,
-    Tick, TickBatch, TradePlace, TradeTracker, UnixNanos, Verdict, validate,
+    EventKind, FeedSession, Heartbeat, Hold, Instrument, LegId, Position, ProductTracker, Race, Tick,
+    TickBatch, TradePlace, TradeTracker, UnixNanos, Verdict, validate,
 };
 
 use crate::round::{Out, RawPlace, Round};
 
 mod holding;
+mod late;
+
+use late::as_fill;
 
 pub(crate) use holding::Merging;
 
@@ -130,7 +133,7 @@ impl Product {
         round: &mut Round,
     ) {
         if let Err(fault) = validate(&mut tick) {
-            round.refuse(tick, at, fault.reason(), fault.to_string());
+            self.refuse_faulty(tick, &fault, at, message, merging, round);
             return;
         }
         let mut verdict = self.positions.judge(&tick, &message.session);
@@ -138,11 +141,11 @@ impl Product {
             self.end_run(&tick.instrument, message.raw, merging, round);
             verdict = self.positions.judge(&tick, &message.session);
         }
-        let place = tick.trade_id().map(|trade_id| self.trades.place(trade_id));
+        let place = self.place(&tick);
         let origin = Origin { session: &message.session, leg: message.leg, at, shared: false };
         match (verdict, place) {
             // A trade that was told to be missing never goes out as if it were new, whatever its sequence.
-            (Verdict::Next(_) | Verdict::Duplicate | Verdict::Late, Some(TradePlace::Missing)) => {
+            (_, Some(TradePlace::Missing)) => {
                 round.filled_late += 1;
                 message.fills.push(as_fill(tick));
             }
@@ -152,12 +155,24 @@ impl Product {
             (Verdict::Next(_) | Verdict::NewRun { .. }, _) => {
                 if self.accept(&mut tick, origin, merging, &mut message.out, round) {
                     message.out.ticks.push(tick);
+                    message.out.newest = None;
                 }
+            }
+            // Nobody can have seen it, whatever its sequence says: the sequence may be about to start anew.
+            (Verdict::Duplicate | Verdict::Late, Some(TradePlace::Next | TradePlace::Ahead))
+                if self.trades.last().is_some() =>
+            {
+                self.fill_late(tick, message, merging, round);
             }
             (Verdict::Duplicate, _) => {
                 round.duplicates += 1;
                 let lag = self.race.again(tick.sequence.unwrap_or_default(), tick.receive_time, message.leg);
                 message.lag = lag.or(message.lag);
+            }
+            // Most likely it is stored: that is for whoever stores it to say, by its number.
+            (Verdict::Late, Some(_)) if self.is_past(&tick) => {
+                round.filled_late += 1;
+                message.fills.push(as_fill(tick));
             }
             (Verdict::Late, _) => self.refuse_late(tick, at, round),
         }
@@ -179,7 +194,7 @@ impl Product {
                 (first, true)
             }
             Verdict::Duplicate | Verdict::Late => {
-                self.refuse_late(tick.clone(), origin.at, round);
+                self.let_late_out(tick.clone(), origin, round);
                 return false;
             }
         };
@@ -209,22 +224,7 @@ impl Product {
         }
     }
 
-    fn refuse_late(&self, tick: Tick, at: RawPlace, round: &mut Round) {
-        let after = self.position().unwrap_or_default();
-        let sequence = tick.sequence.unwrap_or_default();
-        let detail = format!("sequence {sequence} came after position {after} and was not seen before");
-        round.refuse(tick, at, RejectReason::OutOfOrder, detail);
-    }
-
     fn run(&self) -> u32 {
         self.position().unwrap_or_default().run
     }
-}
-
-/// A late tick as if it had been fetched: it must not move a position.
-fn as_fill(mut tick: Tick) -> Tick {
-    tick.flags.backfilled = true;
-    tick.sequence = None;
-    tick.run = 0;
-    tick
 }

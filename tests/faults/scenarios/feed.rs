@@ -53,7 +53,7 @@ fn script(setup: &mut Setup, fault: &str) {
     setup.exchange.extend(["--fault".to_owned(), fault.to_owned()]);
 }
 
-/// Late ticks are filed as out of order, or go where fetched ones go.
+/// Late ticks go where fetched ones go.
 fn disordered(rules: &mut Rules) {
     rules.feed_disordered = true;
 }

@@ -7,6 +7,7 @@ use domain::{
 use proptest::prelude::*;
 
 mod legs;
+mod places;
 mod world;
 
 fn session(id: &str) -> FeedSession {
@@ -96,7 +97,9 @@ fn good_ticks_go_on_and_bad_ones_are_filed_with_their_reason() {
     let mut crossed = tick(20, 0);
     crossed.best_bid = Some(Quote { price: Decimal::TWO, size: None });
     crossed.best_ask = Some(Quote { price: Decimal::ONE, size: None });
-    let ticks = vec![tick(10, 0), crossed, tick(20, 0), tick(20, 0), tick(15, 0)];
+    let mut late_quote = tick(15, 0);
+    (late_quote.last_trade, late_quote.best_bid) = (None, Some(Quote { price: Decimal::ONE, size: None }));
+    let ticks = vec![tick(10, 0), crossed, tick(20, 0), tick(20, 0), late_quote];
     let result = live(&mut state, batch("a-1", ticks), 7);
     assert_eq!(sequences(&result), [10, 20]);
     assert_eq!((result.duplicates, result.events().len()), (1, 0));

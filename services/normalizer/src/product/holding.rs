@@ -130,7 +130,10 @@ impl Product {
                 Some(Released::Tick(held)) => {
                     let Held { mut tick, session, leg, shared, message: raw, index } = held;
                     let origin = Origin { session: &session, leg, at: RawPlace { raw, index }, shared };
-                    if self.accept(&mut tick, origin, merging, out, round) {
+                    // Where sequences of before and after a restart are mixed, a trade behind it may have gone out first.
+                    if self.place(&tick) == Some(TradePlace::Missing) {
+                        self.let_late_out(tick, origin, round);
+                    } else if self.accept(&mut tick, origin, merging, out, round) {
                         out.ticks.push(tick);
                         out.newest = Some(session);
                     }
