@@ -6,11 +6,11 @@ use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, PullConsumer, pull},
 };
-use bus::{Config, FetchError, Work};
+use bus::{Bus, Config, FetchError, Work};
 use domain::UnixNanos;
 use futures::StreamExt as _;
 use testkit::eventually;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::fixture::{
     DEADLINE, Fixture, Substrate, batch, btc, delivered, fetch, publish_raw, raw_reader, shard_of,
@@ -129,4 +129,55 @@ async fn a_consumer_of_another_kind_is_a_conflict_that_names_both() {
         reader.fetch(1, Duration::ZERO).await.map(|_| ()).map_err(|error| error.to_string())
     })
     .await;
+}
+
+/// The server goes on giving messages to a reader that hangs, until its request ends.
+#[tokio::test]
+async fn a_reader_that_hangs_swallows_for_seconds_only() {
+    let fixture = Substrate::JetStream.start(Config::default()).await;
+    let shard = shard_of(&fixture.bus, &btc());
+    let mut publisher = fixture.bus.tick_publisher(shard);
+    publisher.recover().await.unwrap();
+    publisher.publish(&batch(&btc(), [1])).await.unwrap();
+    // As a process that is stopped: its connection stays, and nobody behind it does anything.
+    let (hangs, hung) = tokio::sync::oneshot::channel();
+    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let config = fixture.config.clone();
+    let hanging = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bus = Bus::connect(&config).await.unwrap();
+            let mut reader = bus.work(Work::Ticks, shard);
+            let read = fetch(&mut reader, 1).await;
+            reader.ack(&read).await.unwrap();
+            hangs.send(()).unwrap();
+            let _ = end.recv();
+        });
+    });
+    hung.await.unwrap();
+    let since = Instant::now();
+    let mut reader = fixture.bus.work(Work::Ticks, shard);
+    let (mut sequence, mut last, mut errors) = (1, 1, 0);
+    // In order and without end: what is written meanwhile comes through once nobody swallows any more.
+    while last < sequence || errors == 0 && since.elapsed() < Duration::from_secs(2) {
+        assert!(since.elapsed() < Duration::from_secs(10), "{last} of {sequence} after {errors} errors");
+        // Few, so that the request ends by its time and not by what it swallows.
+        sequence += 1;
+        publisher.publish(&batch(&btc(), [sequence])).await.unwrap();
+        match reader.fetch(100, Duration::from_millis(200)).await {
+            Ok(deliveries) => {
+                for sequence in delivered(&deliveries) {
+                    assert!(sequence <= last + 1, "{sequence} overtook {last}");
+                    last = last.max(sequence);
+                }
+                reader.ack(&deliveries).await.unwrap();
+            }
+            Err(_) => {
+                errors += 1;
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
+        }
+    }
+    drop(ended);
+    hanging.join().unwrap();
 }
