@@ -141,7 +141,7 @@ async fn a_reader_that_hangs_swallows_for_seconds_only() {
     publisher.publish(&batch(&btc(), [1])).await.unwrap();
     // As a process that is stopped: its connection stays, and nobody behind it does anything.
     let (hangs, hung) = tokio::sync::oneshot::channel();
-    let (ended, end) = std::sync::mpsc::channel::<()>();
+    let (ended, end) = std::sync::mpsc::sync_channel::<()>(1);
     let config = fixture.config.clone();
     let hanging = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
