@@ -97,7 +97,10 @@ impl<'a> Owner<'a> {
                 self.refuse(undecodable(delivery, what, "ticks", &self.worker.source(), now)).await?;
             }
         }
-        if group.iter().any(|delivery| delivery.source == Source::Fill) {
+        // In memory what was said of a gap dies with the process, and once the trade behind it is stored nothing tells of it
+        // again: there the gap has to be recorded first.
+        let has_fills = group.iter().any(|delivery| delivery.source == Source::Fill);
+        if has_fills || self.worker.bus.is_embedded() {
             settled(self.worker).await?;
         }
         let rows = rows(group);
