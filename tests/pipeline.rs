@@ -96,7 +96,13 @@ async fn frames_that_do_not_parse_are_quarantined_and_the_rest_flows() {
     let mut lines: Vec<String> = good.lines().map(str::to_owned).collect();
     lines.insert(20, "{\"type\":\"ticker\",\"product_id\":".into());
     lines.insert(40, "not json at all \u{1F4A5}".into());
-    lines.insert(60, lines[59].replace("\"price\":\"", "\"price\":\"-"));
+    // A trade of its own: of one that is stored, a faulty copy is no news.
+    let mut faulty: serde_json::Value = serde_json::from_str(lines.last().unwrap()).unwrap();
+    for number in ["sequence", "trade_id"] {
+        faulty[number] = (faulty[number].as_u64().unwrap() + 1).into();
+    }
+    faulty["price"] = "-1".into();
+    lines.push(faulty.to_string());
     std::fs::write(&file, lines.join("\n")).unwrap();
 
     let mut up = up_replay(&data, &file).await;
