@@ -143,12 +143,12 @@ impl World {
 
     /// Measures how long it takes from now, the end of an outage, until ticks come out at every exit again.
     pub(crate) async fn recovers(&mut self, fault: &str) {
-        let took = self.is_live(fault).await;
+        let (took, last) = self.is_live(fault).await;
         let at = self.started.elapsed().as_secs_f64();
-        println!("    {at:6.1} s  {fault}: live again after {:.2} s", took.as_secs_f64());
+        println!("    {at:6.1} s  {fault}: live again after {:.2} s; last: {last}", took.as_secs_f64());
     }
 
-    async fn is_live(&mut self, fault: &str) -> Duration {
+    async fn is_live(&mut self, fault: &str) -> (Duration, String) {
         let since = Instant::now();
         let mut addresses = Vec::new();
         for (role, process) in &mut self.processes {
