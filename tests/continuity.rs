@@ -269,6 +269,8 @@ async fn judge(case: &Case, truth: &Truth, seen: &[Seen], mut client: Client) ->
 fn prompt(case: &Case, truth: &Truth, seen: &[Seen], gaps: &[Gap], lost: usize) -> (String, String) {
     let kind = case.faults[0].split(':').next().unwrap();
     let (began, ended) = truth.faults[kind];
+    // Nobody can ask before the pipeline serves.
+    let began = began.max(seen[0].0);
     let is_down = |(at, _, is_live): &&Seen| *at >= began && !is_live;
     let down = seen.iter().find(is_down).map(|(at, ..)| *at);
     let missed =
