@@ -57,7 +57,7 @@ fn gaps(latest: &Latest, group: &[Delivery], now: UnixNanos) -> Vec<Gap> {
         if let Some(before) = known.filter(|before| delivery.detached && before.run == next.run) {
             gaps.extend(between(&batch.instrument, before, next, now));
         }
-        *known = Some(trades.last().unwrap_or(next));
+        *known = Some(trades.next_back().unwrap_or(next));
     }
     gaps
 }
