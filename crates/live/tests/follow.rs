@@ -84,8 +84,8 @@ async fn started(bus: &Bus) -> LiveFeed {
     feed
 }
 
-fn lossless(feed: &LiveFeed, start: Start) -> Subscription {
-    Subscription::new(feed, Products::All, &start, Policy::Lossless)
+fn lossless(feed: &LiveFeed, start: &Start) -> Subscription {
+    Subscription::new(feed, Products::All, start, Policy::Lossless)
 }
 
 async fn next(subscription: &mut Subscription) -> Vec<Delivery> {
@@ -130,7 +130,7 @@ async fn starts_with_the_newest_of_snapshots_and_batches() {
 async fn a_product_is_known_from_a_snapshot_that_comes_later() {
     let bus = embedded().await;
     let feed = started(&bus).await;
-    let mut waiting = lossless(&feed, Start::Now);
+    let mut waiting = lossless(&feed, &Start::Now);
     publish_snapshot(&bus, "ADA-USD", 7).await;
     reaches(&feed, "ADA-USD", 7).await;
     // Whoever waits for the product is given its state, and then the ticks that follow.
@@ -143,7 +143,7 @@ async fn a_product_is_known_from_a_snapshot_that_comes_later() {
 async fn snapshots_beside_the_ticks_are_never_a_loss() {
     let bus = embedded().await;
     let feed = started(&bus).await;
-    let mut subscription = lossless(&feed, Start::Now);
+    let mut subscription = lossless(&feed, &Start::Now);
     let ours = bus.clone();
     let publishing = tokio::spawn(async move {
         for sequence in 0..1_000 {
@@ -201,7 +201,7 @@ async fn a_stream_that_cannot_be_followed_is_told_and_followed_when_it_can_be() 
 async fn two_feeds_each_see_every_tick_and_a_sleeping_subscriber_delays_nobody() {
     let bus = embedded().await;
     let (first, second) = (started(&bus).await, started(&bus).await);
-    let mut awake = [lossless(&first, Start::Now), lossless(&second, Start::Snapshot)];
+    let mut awake = [lossless(&first, &Start::Now), lossless(&second, &Start::Snapshot)];
     let mut asleep = Subscription::new(&first, Products::All, &Start::Now, Policy::default());
     for round in 0..1_500u64 {
         publish(&bus, &batch("BTC-USD", [round * 2, round * 2 + 1])).await;
