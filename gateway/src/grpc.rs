@@ -3,7 +3,7 @@
 mod codec;
 mod forward;
 mod health;
-mod status;
+pub(crate) mod status;
 mod stream;
 mod streaming;
 mod subscribe;
@@ -16,15 +16,22 @@ use live::LiveFeed;
 use runtime::RoleContext;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::{Config, Error, clients::Transport};
+use crate::{
+    Config, Error,
+    access::{Guard, Need, admit, check_origin},
+    clients::Transport,
+};
 
+pub(crate) use forward::Pool;
 pub(crate) use status::unknown_method;
 
 /// All gRPC services of the gateway, for gRPC and for grpc-web.
 pub(crate) fn router(
     config: &Arc<Config>,
+    guard: &Guard,
+    query: &Pool,
     feed: &LiveFeed,
     tracker: &TaskTracker,
     ctx: &RoleContext,
@@ -32,7 +39,7 @@ pub(crate) fn router(
     let health = health::service(tracker, ctx);
     let mut routes = Routes::new(health)
         .add_service(streaming::Streaming::new(config, feed, ctx))
-        .add_service(forward::Forward::new(config, ctx)?);
+        .add_service(forward::Forward::new(config, query.clone(), ctx));
     if config.reflection {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)
@@ -52,7 +59,9 @@ pub(crate) fn router(
         .reset_fallback()
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(middleware::map_request(mark_transport))
-        .layer(cors()))
+        .layer(middleware::from_fn_with_state(Need::Caller(guard.clone()), admit))
+        .layer(middleware::from_fn_with_state(guard.clone(), check_origin))
+        .layer(cors(guard.clone())))
 }
 
 /// Remembers how the call came in, before grpc-web is turned into gRPC.
@@ -65,12 +74,14 @@ async fn mark_transport(mut request: Request) -> Request {
     request
 }
 
-/// Pages of any origin may call: the data is public, and no cookie gives anyone more.
-fn cors() -> CorsLayer {
-    let allowed = ["x-grpc-web", "x-user-agent", "grpc-timeout", "traceparent", "tracestate"];
+/// Tells browsers which pages may call, and what those may read.
+fn cors(guard: Guard) -> CorsLayer {
+    let allowed = ["x-grpc-web", "x-user-agent", "x-api-key", "grpc-timeout", "traceparent", "tracestate"];
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
     CorsLayer::new()
-        .allow_origin(Any)
+        .allow_origin(AllowOrigin::predicate(move |_, parts| {
+            guard.origins().allow(&parts.uri, &parts.headers)
+        }))
         .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
         .allow_headers(
             allowed

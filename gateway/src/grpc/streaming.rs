@@ -4,7 +4,7 @@ use std::{convert::Infallible, sync::Arc, task::Poll};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use live::LiveFeed;
+use live::{LiveFeed, Policy};
 use proto::v1::{SubscribeRequest, streaming_service_server::SERVICE_NAME};
 use runtime::{RoleContext, Shutdown};
 use tonic::{
@@ -16,7 +16,7 @@ use tower::Service;
 
 use super::{codec::Encoded, status, stream, stream::Frames, subscribe::Plan};
 use crate::{
-    Config,
+    Config, access,
     clients::{Places, Transport},
 };
 
@@ -47,9 +47,13 @@ impl Streaming {
         request: &tonic::Request<SubscribeRequest>,
     ) -> Result<tonic::Response<Frames>, Status> {
         let transport = request.extensions().get().copied().unwrap_or(Transport::Grpc);
-        let plan = Plan::new(request.get_ref(), &self.config)?;
+        let caller = access::caller_of(request.extensions())?;
+        let plan = Plan::new(request.get_ref(), &self.config)?.limited_to(&caller, &self.config)?;
+        let is_lossless = plan.policy == Policy::Lossless;
         let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
-        Ok(tonic::Response::new(stream::frames(&self.feed, plan, client, self.shutdown.clone())?))
+        let seat = access::sit_down(&caller)?;
+        let frames = stream::frames(&self.feed, plan, client, self.shutdown.clone())?;
+        Ok(tonic::Response::new(access::until_ended(frames, caller, seat, is_lossless)))
     }
 }
 
@@ -71,9 +75,13 @@ impl Service<Request<Body>> for Streaming {
         match method {
             "Subscribe" => {
                 let subscribe = Subscribe(self.clone());
+                let limit = self.config.request_timeout;
                 Box::pin(async move {
                     let mut grpc = Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX);
-                    Ok(grpc.server_streaming(subscribe, request).await)
+                    // The answer begins once the request has been read.
+                    let answered =
+                        tokio::time::timeout(limit, grpc.server_streaming(subscribe, request)).await;
+                    Ok(answered.unwrap_or_else(|_| status::refuse(&status::request_timeout(limit))))
                 })
             }
             "StreamCandles" => {

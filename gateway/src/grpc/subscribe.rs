@@ -8,7 +8,10 @@ use proto::v1::{self, delivery_policy, subscribe_request};
 use tonic::Status;
 
 use super::status::{invalid, not_there_yet};
-use crate::Config;
+use crate::{
+    Config,
+    access::{self, Caller},
+};
 
 /// A checked request.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,6 +32,28 @@ impl Plan {
             policy: policy(request.delivery.as_ref(), config)?,
             products: products(&venue, &request.products, config)?,
         })
+    }
+
+    /// The same plan within what `caller` may see and take.
+    pub(super) fn limited_to(mut self, caller: &Caller, config: &Config) -> Result<Self, Status> {
+        self.products = match (self.products, caller.only()) {
+            (products, None) => products,
+            (Products::All, Some(only)) => Products::These(only.iter().cloned().collect()),
+            (Products::These(these), Some(_)) => {
+                if let Some(other) = these.iter().find(|instrument| !caller.allows(instrument)) {
+                    return Err(access::status::product_not_allowed(other));
+                }
+                Products::These(these)
+            }
+        };
+        let max = caller.products_max(config.products_max);
+        if matches!(&self.products, Products::These(these) if these.len() > max) {
+            return Err(invalid("products", format!("more than {max} products in one subscription")));
+        }
+        if let Policy::Conflate { rate: Some(rate), .. } = &mut self.policy {
+            *rate = caller.rate(*rate);
+        }
+        Ok(self)
     }
 }
 
