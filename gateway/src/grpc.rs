@@ -24,22 +24,21 @@ use crate::{
     clients::Transport,
 };
 
-pub(crate) use forward::Pool;
+pub(crate) use forward::{Forward, Pool};
 pub(crate) use status::unknown_method;
 
 /// All gRPC services of the gateway, for gRPC and for grpc-web.
 pub(crate) fn router(
     config: &Arc<Config>,
     guard: &Guard,
-    query: &Pool,
+    forward: Forward,
     feed: &LiveFeed,
     tracker: &TaskTracker,
     ctx: &RoleContext,
 ) -> Result<Router, Error> {
     let health = health::service(tracker, ctx);
-    let mut routes = Routes::new(health)
-        .add_service(streaming::Streaming::new(config, feed, ctx))
-        .add_service(forward::Forward::new(config, query.clone(), ctx));
+    let mut routes =
+        Routes::new(health).add_service(streaming::Streaming::new(config, feed, ctx)).add_service(forward);
     if config.reflection {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -69,9 +69,10 @@ pub fn run(
         let config = Arc::new(config);
         let identity = config.tls.as_ref().map(Identity::open).transpose().map_err(Error::Tls)?;
         let query = grpc::Pool::new(&config)?;
+        let forward = grpc::Forward::new(&config, query.clone(), &ctx);
         let feed = LiveFeed::start(bus.clone(), config.live.clone());
         let tracker = TaskTracker::new();
-        let router = router(&config, &guard, &query, &feed, &tracker, &ctx)?;
+        let router = router(&config, &guard, forward, &feed, &tracker, &ctx)?;
         let limits = Limits {
             connections_max: config.connections_max,
             connections_per_address_max: config.connections_per_address_max,
@@ -98,7 +99,7 @@ pub fn run(
 fn router(
     config: &Arc<Config>,
     guard: &Guard,
-    query: &grpc::Pool,
+    forward: grpc::Forward,
     feed: &LiveFeed,
     tracker: &TaskTracker,
     ctx: &RoleContext,
@@ -118,6 +119,6 @@ fn router(
     Ok(Router::new()
         .route("/ws", any(ws::upgrade).with_state(sessions).layer(if_given()).layer(own_origin))
         .merge(status_pages::router(facts).layer(if_given()))
-        .merge(grpc::router(config, guard, query, feed, tracker, ctx)?)
+        .merge(grpc::router(config, guard, forward, feed, tracker, ctx)?)
         .fallback(page::fallback))
 }

@@ -12,7 +12,7 @@ use axum::Extension;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::server::conn::auto::{Builder, upgrade::downcast};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -184,6 +184,17 @@ async fn shake_hands(stream: TcpStream, identity: Option<Identity>, limit: Durat
             None
         }
     }
+}
+
+/// The connection of a client that was upgraded, and what it has sent already; `upgraded` itself where it is of another server.
+///
+/// # Errors
+/// With what was given, when it is no connection of [`serve`].
+pub fn take_over(
+    upgraded: hyper::upgrade::Upgraded,
+) -> Result<(Connection, Vec<u8>), hyper::upgrade::Upgraded> {
+    let parts = downcast::<TokioIo<Beginning<Connection>>>(upgraded)?;
+    Ok((parts.io.into_inner().into_inner(), parts.read_buf.to_vec()))
 }
 
 fn refused(reason: &'static str) {

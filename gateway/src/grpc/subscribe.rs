@@ -36,20 +36,7 @@ impl Plan {
 
     /// The same plan within what `caller` may see and take.
     pub(super) fn limited_to(mut self, caller: &Caller, config: &Config) -> Result<Self, Status> {
-        self.products = match (self.products, caller.only()) {
-            (products, None) => products,
-            (Products::All, Some(only)) => Products::These(only.iter().cloned().collect()),
-            (Products::These(these), Some(_)) => {
-                if let Some(other) = these.iter().find(|instrument| !caller.allows(instrument)) {
-                    return Err(access::status::product_not_allowed(other));
-                }
-                Products::These(these)
-            }
-        };
-        let max = caller.products_max(config.products_max);
-        if matches!(&self.products, Products::These(these) if these.len() > max) {
-            return Err(invalid("products", format!("more than {max} products in one subscription")));
-        }
+        self.products = access::narrowed(self.products, caller, config.products_max)?;
         if let Policy::Conflate { rate: Some(rate), .. } = &mut self.policy {
             *rate = caller.rate(*rate);
         }

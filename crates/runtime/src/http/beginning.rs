@@ -27,6 +27,10 @@ impl<S> Beginning<S> {
         Self { stream, seen: 0, deadline: Some(Box::pin(sleep(limit))) }
     }
 
+    pub(super) fn into_inner(self) -> S {
+        self.stream
+    }
+
     fn look_at(&mut self, bytes: &[u8]) {
         let expected = HTTP2_PREFACE.get(self.seen..).unwrap_or_default();
         let is_preface = expected.starts_with(bytes) || bytes.starts_with(expected);

@@ -126,6 +126,16 @@ pub enum Connection {
     Tls(Box<TlsStream<TcpStream>>),
 }
 
+impl Connection {
+    /// The socket underneath, for what the system can be told about it.
+    pub fn socket(&self) -> &TcpStream {
+        match self {
+            Connection::Plain(stream) => stream,
+            Connection::Tls(stream) => stream.get_ref().0,
+        }
+    }
+}
+
 /// The connections of a gRPC listener, with the handshake done where there is an identity. A client that fails it, or takes too
 /// long, is none.
 pub fn connections(
@@ -166,10 +176,7 @@ impl Connected for Connection {
     type ConnectInfo = TcpConnectInfo;
 
     fn connect_info(&self) -> TcpConnectInfo {
-        match self {
-            Connection::Plain(stream) => stream.connect_info(),
-            Connection::Tls(stream) => stream.get_ref().0.connect_info(),
-        }
+        self.socket().connect_info()
     }
 }
 
