@@ -13,7 +13,10 @@ use domain::Instrument;
 use live::{Rate, TokenBucket};
 use tokio_util::sync::CancellationToken;
 
-use super::grant::{Granted, Quotas};
+use super::{
+    grant::{Granted, Quotas},
+    keys::now,
+};
 
 /// How long an expiry is slept towards at a time: the clock of the wall may be set meanwhile.
 const LOOK_EVERY_MAX: Duration = Duration::from_secs(30);
@@ -181,7 +184,7 @@ impl Caller {
         let expired = async {
             loop {
                 let left = match self.0.expires {
-                    Some(expires) => expires.duration_since(SystemTime::now()).unwrap_or_default(),
+                    Some(expires) => expires.duration_since(now()).unwrap_or_default(),
                     None => std::future::pending().await,
                 };
                 if left.is_zero() {
@@ -235,13 +238,13 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn it_ends_by_expiry_or_by_revocation() {
-        let past = caller(Quotas::default(), Some(SystemTime::now()));
-        assert_eq!(past.has_ended(SystemTime::now()), Some(Ended::Expired));
+        let past = caller(Quotas::default(), Some(now()));
+        assert_eq!(past.has_ended(now()), Some(Ended::Expired));
         assert_eq!(past.ended().await, Ended::Expired);
         let revoked = caller(Quotas::default(), None);
-        assert_eq!(revoked.has_ended(SystemTime::now()), None);
+        assert_eq!(revoked.has_ended(now()), None);
         revoked.revoke();
         assert_eq!(revoked.clone().ended().await, Ended::Revoked);
-        assert_eq!(revoked.has_ended(SystemTime::now()), Some(Ended::Revoked));
+        assert_eq!(revoked.has_ended(now()), Some(Ended::Revoked));
     }
 }

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     num::NonZeroU32,
     sync::{Arc, Mutex, PoisonError, RwLock},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use runtime::{ErrorChain, Latch, Shutdown};
@@ -119,7 +119,7 @@ impl Guard {
             Some(id) => self.holder(id, credential)?,
             None => self.bearer(credential)?,
         };
-        match caller.has_ended(SystemTime::now()) {
+        match caller.has_ended(keys::now()) {
             None => Ok(caller),
             Some(Ended::Expired) => Err(Refused::Expired),
             Some(Ended::Revoked) => Err(Refused::Unknown),

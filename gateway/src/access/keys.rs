@@ -65,6 +65,12 @@ pub struct NewKey {
     pub quotas: Quotas,
 }
 
+/// The time of the wall, by which keys and tokens end.
+pub fn now() -> SystemTime {
+    let nanos = u64::try_from(domain::UnixNanos::now().nanos()).unwrap_or_default();
+    SystemTime::UNIX_EPOCH + std::time::Duration::from_nanos(nanos)
+}
+
 impl KeyFile {
     /// Reads a file.
     ///

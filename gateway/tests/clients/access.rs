@@ -6,7 +6,7 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use gateway::access::keys::{KeyFile, NewKey, Quotas};
+use gateway::access::keys::{KeyFile, NewKey, Quotas, now};
 use proto::v1::{
     SubscribeRequest, SubscribeResponse, streaming_service_client::StreamingServiceClient, subscribe_response,
 };
@@ -44,8 +44,7 @@ impl Keys {
     fn create(&self, products: &[&str], quotas: Quotas) -> (String, String) {
         let products = products.iter().map(|name| (*name).to_owned()).collect();
         let new = NewKey { name: "test".into(), products, expires: None, quotas };
-        let (record, key) =
-            KeyFile::edit(&self.path(), |file| file.create(new, SystemTime::now())).unwrap().unwrap();
+        let (record, key) = KeyFile::edit(&self.path(), |file| file.create(new, now())).unwrap().unwrap();
         (record.id, key)
     }
 
@@ -68,7 +67,7 @@ impl Keys {
 
 /// A token for `subject` that is good for `seconds`.
 fn token(seconds: i64) -> String {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
+    let now = now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let exp = now.checked_add_signed(seconds).unwrap();
     let claims = format!(r#"{{"sub":"alice","exp":{exp},"products":["BTC-USD"]}}"#);
     let message = format!("{}.{}", BASE64.encode(r#"{"alg":"HS256"}"#), BASE64.encode(claims));

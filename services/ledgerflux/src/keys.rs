@@ -1,9 +1,9 @@
 //! `ledgerflux keys`: the file of API keys.
 
-use std::{io::IsTerminal as _, time::SystemTime};
+use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
-use gateway::access::keys::{KeyFile, KeyRecord, NewKey, Quotas};
+use gateway::access::keys::{KeyFile, KeyRecord, NewKey, Quotas, now};
 use humantime::format_rfc3339_seconds as time;
 
 use crate::{
@@ -16,7 +16,7 @@ pub(crate) fn run(settings: &Settings, args: KeysArgs) -> anyhow::Result<()> {
     let path = settings.gateway.access.keys.as_deref().context("which file? --keys FILE or gateway.keys")?;
     match args.command {
         KeysCommand::Create(args) => {
-            let (record, key) = KeyFile::edit(path, |file| file.create(new_key(args), SystemTime::now()))??;
+            let (record, key) = KeyFile::edit(path, |file| file.create(new_key(args), now()))??;
             println!("key {} for {:?}: keep what follows, it is not shown again", record.id, record.name);
             println!("{key}");
         }

@@ -1,4 +1,4 @@
-use std::path::Path;
+use std::{path::Path, time::SystemTime};
 
 use super::*;
 use crate::access::keys::NewKey;
@@ -6,7 +6,7 @@ use crate::access::keys::NewKey;
 fn create(path: &Path, name: &str, expires: Option<SystemTime>) -> (KeyRecord, String) {
     let new =
         NewKey { name: name.into(), products: vec!["BTC-USD".into()], expires, quotas: Quotas::default() };
-    KeyFile::edit(path, |file| file.create(new, SystemTime::now())).unwrap().unwrap()
+    KeyFile::edit(path, |file| file.create(new, keys::now())).unwrap().unwrap()
 }
 
 fn guard(keys: Option<&Path>, is_required: bool) -> Guard {
@@ -50,7 +50,7 @@ fn keys_let_in_until_they_expire_are_changed_or_taken_away() {
     })
     .unwrap();
     guard.look().unwrap();
-    let now = SystemTime::now();
+    let now = keys::now();
     assert_eq!(caller.has_ended(now), None);
     assert_eq!(changed_caller.has_ended(now), Some(Ended::Revoked));
     assert_eq!(gone_caller.has_ended(now), Some(Ended::Revoked));

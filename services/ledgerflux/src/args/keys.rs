@@ -105,7 +105,7 @@ impl KeysArgs {
 
 fn end(text: &str) -> Result<SystemTime, String> {
     if let Ok(after) = humantime::parse_duration(text) {
-        return SystemTime::now().checked_add(after).ok_or_else(|| "that is too long".to_owned());
+        return gateway::access::keys::now().checked_add(after).ok_or_else(|| "that is too long".to_owned());
     }
     humantime::parse_rfc3339_weak(text)
         .map_err(|_| "a duration such as 90d, or a time such as 2026-12-31T00:00:00Z".to_owned())
