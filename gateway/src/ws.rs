@@ -1,5 +1,6 @@
 //! The WebSocket endpoint: JSON frames, compatible with the original protocol.
 
+mod admission;
 mod frame;
 mod refusal;
 mod request;

@@ -27,12 +27,13 @@ use tokio_tungstenite::{
 use tracing::debug;
 
 use super::{
+    admission::Admitted,
     frame::{self, Numbers},
     refusal::{Code, Refusal},
     request::{Request, Selection, Subscribe},
     upgrade::Sessions,
 };
-use crate::{Config, clients::Client, metrics as names};
+use crate::{Config, access, clients::Client, metrics as names};
 
 /// How many frames are written before the client's own requests are looked at again.
 const BATCH_MAX: usize = 256;
@@ -46,6 +47,7 @@ pub(super) struct Session<S> {
     config: Arc<Config>,
     shutdown: Shutdown,
     client: Client,
+    admitted: Admitted,
     numbers: Numbers,
     wants_events: bool,
     last_heard: Instant,
@@ -58,6 +60,8 @@ enum End {
     Left,
     /// The gateway ends.
     Restart,
+    /// The time of its key or token is over.
+    Access(access::Ended),
     /// The client gave no sign of life.
     Idle,
     /// The client takes nothing off its socket.
@@ -79,6 +83,7 @@ impl End {
         match self {
             Self::Left => "left",
             Self::Restart => "restart",
+            Self::Access(ended) => ended.as_str(),
             Self::Idle => "idle",
             Self::Stuck => "stuck",
             Self::TooLong => "too_long",
@@ -94,6 +99,8 @@ impl End {
         let (code, reason) = match self {
             Self::Left | Self::Stuck => return None,
             Self::Restart => (CloseCode::Restart, "the server restarts, connect again"),
+            Self::Access(access::Ended::Expired) => (CloseCode::Policy, "the time of the key or token is over"),
+            Self::Access(access::Ended::Revoked) => (CloseCode::Policy, "the key or token was revoked or changed"),
             Self::Idle => (CloseCode::Policy, "no sign of life: answer pings"),
             Self::TooLong => (CloseCode::Size, "a message may have 64 KiB"),
             Self::Binary => (CloseCode::Unsupported, "requests are JSON text"),
@@ -110,14 +117,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         socket: WebSocketStream<S>,
         sessions: &Sessions,
         client: Client,
+        admitted: Admitted,
         numbers: Numbers,
     ) -> Self {
+        let policy = admitted.policy(sessions.config.conflate());
         Self {
             socket,
-            subscription: Subscription::idle(&sessions.feed, sessions.config.conflate()),
+            subscription: Subscription::idle(&sessions.feed, policy),
             config: Arc::clone(&sessions.config),
             shutdown: sessions.shutdown.clone(),
             client,
+            admitted,
             numbers,
             wants_events: false,
             last_heard: Instant::now(),
@@ -140,6 +150,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         loop {
             let done = tokio::select! {
                 () = self.shutdown.requested() => Err(End::Restart),
+                ended = &mut self.admitted.ended => Err(End::Access(ended)),
                 message = self.socket.next() => self.heard(message).await,
                 batch = self.subscription.next_batch(BATCH_MAX) => match batch {
                     Ok(deliveries) => self.deliver(&deliveries).await,
@@ -189,7 +200,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn obey(&mut self, text: &str) -> Result<Option<Bytes>, Refusal> {
         match Request::parse(text)? {
             Request::Ping(t) => return Ok(Some(frame::pong(&t))),
-            Request::Subscribe(subscribe) => self.subscribe(subscribe)?,
+            Request::Subscribe(subscribe) => self.subscribe(self.admitted.narrowed(subscribe)?)?,
             Request::Unsubscribe(Selection::All) => self.subscription.remove_all(),
             Request::Unsubscribe(Selection::These(instruments)) => {
                 for instrument in &instruments {
@@ -228,7 +239,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             return Ok(());
         };
         let new = instruments.iter().filter(|instrument| !self.subscription.contains(instrument)).count();
-        let (have, max) = (self.subscription.products(), self.config.products_max);
+        let (have, max) =
+            (self.subscription.products(), self.admitted.products_max(self.config.products_max));
         if new > 0 && have + new > max {
             let message = format!("{} products are too many: a connection may have {max}", have + new);
             return Err(Refusal::new(Code::SubscribeError, message));

@@ -7,11 +7,11 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use futures::SinkExt;
+use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper_util::rt::TokioIo;
 use live::LiveFeed;
-use runtime::Shutdown;
+use runtime::{Shutdown, config::Secret};
 use tokio_tungstenite::{
     WebSocketStream,
     tungstenite::{
@@ -23,9 +23,10 @@ use tokio_tungstenite::{
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::{frame::Numbers, session::Session};
+use super::{admission, frame::Numbers, session::Session};
 use crate::{
     Config,
+    access::{Caller, Guard, subprotocol_token},
     clients::{Places, Transport},
 };
 
@@ -37,6 +38,8 @@ const READ_BUFFER_BYTES: usize = 4 * 1024;
 const WRITE_BUFFER_BYTES: usize = 32 * 1024;
 /// What may wait for a client that does not read; with the buffers of the system this bounds what a stuck client costs.
 const WRITE_BUFFER_BYTES_MAX: usize = 512 * 1024;
+/// The subprotocol of JSON, which is also spoken without one.
+const JSON: &str = "ledgerflux.v1.json";
 /// How long a client that is turned away may take to be told.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -44,6 +47,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     pub(crate) config: Arc<Config>,
+    pub(crate) guard: Guard,
     pub(crate) feed: LiveFeed,
     pub(crate) places: Places,
     pub(crate) shutdown: Shutdown,
@@ -58,23 +62,40 @@ pub(crate) async fn upgrade(State(sessions): State<Sessions>, mut request: Reque
         Err(refusal) => return *refusal,
     };
     let numbers = numbers(request.uri().query());
+    let shown = match (request.extensions_mut().remove::<Caller>(), subprotocol_token(request.headers())) {
+        (Some(caller), _) => admission::Shown::Caller(caller),
+        (None, Some(token)) => admission::Shown::Token(Secret::new(token)),
+        (None, None) => admission::Shown::Nothing,
+    };
+    let is_json_offered = admission::offers(request.headers(), JSON);
+    // It is one of its address for as long as it is open.
+    let held = request.extensions_mut().remove::<runtime::http::Held>();
     let upgrade = hyper::upgrade::on(&mut request);
     let tracker = sessions.tracker.clone();
     tracker.spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => serve(TokioIo::new(upgraded), sessions, numbers).await,
+            Ok(upgraded) => serve(TokioIo::new(upgraded), sessions, shown, numbers).await,
             Err(error) => debug!(%error, "a client left before it was upgraded"),
         }
+        drop(held);
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if is_json_offered {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(JSON));
+    }
     response
 }
 
-async fn serve(io: TokioIo<hyper::upgrade::Upgraded>, sessions: Sessions, numbers: Numbers) {
+async fn serve(
+    io: TokioIo<hyper::upgrade::Upgraded>,
+    sessions: Sessions,
+    shown: admission::Shown,
+    numbers: Numbers,
+) {
     let limits = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
@@ -82,16 +103,25 @@ async fn serve(io: TokioIo<hyper::upgrade::Upgraded>, sessions: Sessions, number
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await;
-    match sessions.places.enter(Transport::WebSocket) {
-        Some(client) => Session::new(socket, &sessions, client, numbers).run().await,
-        None => {
-            let close =
-                CloseFrame { code: CloseCode::Again, reason: "too many clients, try again later".into() };
-            let told = socket.send(Message::Close(Some(close)));
-            // A client that is turned away need not take the news.
-            drop(tokio::time::timeout(REFUSAL_TIMEOUT, told).await);
-        }
+    let Some(client) = sessions.places.enter(Transport::WebSocket) else {
+        let close = CloseFrame { code: CloseCode::Again, reason: "too many clients, try again later".into() };
+        return turn_away(socket, close).await;
+    };
+    match admission::admit(&mut socket, &sessions, shown).await {
+        Ok(admitted) => Session::new(socket, &sessions, client, admitted, numbers).run().await,
+        Err(close) => turn_away(socket, close).await,
     }
+}
+
+/// A client that is turned away need not take the news.
+async fn turn_away(mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, close: CloseFrame) {
+    let told = async {
+        if socket.send(Message::Close(Some(close))).await.is_ok() {
+            // What it sent already would make the system cut the connection before the close is read.
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    drop(tokio::time::timeout(REFUSAL_TIMEOUT, told).await);
 }
 
 /// The answer to the client's key, or what is wrong with the handshake (RFC 6455, 4.2.1).

@@ -1,10 +1,13 @@
 //! Real clients against a real gateway on an embedded bus: WebSocket, gRPC, grpc-web and a browser's requests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod access;
 mod grpc;
 mod grpc_web;
 mod harness;
+mod limits;
 mod page;
 mod python;
 mod slow;
+mod tls;
 mod websocket;

@@ -11,6 +11,7 @@ mod compose;
 mod exchange;
 mod explain;
 mod feed;
+mod keys;
 mod record;
 mod rejects;
 mod reload;
@@ -147,6 +148,7 @@ async fn dispatch(command: Command, settings: Settings, origin: reload::Origin) 
         Command::Explain(args) => return explain::run(&settings, args).await,
         Command::Rejects(args) => return rejects::run(&settings, args.command).await,
         Command::Reshard(_) => return commands::reshard(&settings).await,
+        Command::Keys(args) => return keys::run(&settings, args),
         Command::Config(_) => return Ok(()),
     };
     compose::run(settings, origin, roles, addresses).await

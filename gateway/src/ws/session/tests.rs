@@ -4,7 +4,10 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_util::task::TaskTracker;
 
 use super::*;
-use crate::clients::{Places, Transport};
+use crate::{
+    access::{Caller, Guard},
+    clients::{Places, Transport},
+};
 
 fn sessions() -> Sessions {
     let mut sources = Sources::load(None, [], Vec::new()).unwrap();
@@ -13,6 +16,7 @@ fn sessions() -> Sessions {
     let live = live::Config { ring_ticks_max: 1.try_into().unwrap(), ..config.live };
     Sessions {
         feed: LiveFeed::by_hand(live),
+        guard: Guard::open(config.access.clone()).unwrap(),
         config: Arc::new(config),
         places: Places::new(1),
         shutdown: Shutdown::new(),
@@ -50,7 +54,10 @@ async fn a_subscription_that_ends_is_an_internal_error_and_a_close() {
     let (ours, theirs) = tokio::io::duplex(64 * 1024);
     let socket = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
     let client = sessions.places.enter(Transport::WebSocket).unwrap();
-    let mut session = Session::new(socket, &sessions, client, Numbers::default());
+    let caller = Caller::anonymous();
+    let seat = caller.sit_down().unwrap();
+    let admitted = Admitted::new(caller, seat);
+    let mut session = Session::new(socket, &sessions, client, admitted, Numbers::default());
     session.subscription = Subscription::new(&sessions.feed, Products::All, &Start::Now, Policy::Lossless);
     sessions.feed.publish(1, batch(0..3));
     let session = tokio::spawn(session.run());
