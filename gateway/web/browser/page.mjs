@@ -140,6 +140,7 @@ async function keysSuffice(page) {
   assert.match(copied, /grpcurl -plaintext /);
   assert(copied.includes(new URL(url).host) && copied.includes("ETH-USD"), copied);
   await page.evaluate(() => document.activeElement.blur());
+  await page.locator("#examples summary").nth(1).click();
 }
 
 /** The lowest contrast of what is written on this page, by the rules of WCAG 2. */
@@ -205,6 +206,7 @@ async function killedGatewayIsSurvived(page, picture, account) {
   await until(page, "the page says so", () => document.getElementById("connection").dataset.state === "waiting");
   assert.match(await text(page, "#connection-text"), /disconnected/);
   await until(page, "an event says so", () => document.getElementById("events").textContent.includes("connection lost"));
+  await page.evaluate(() => scrollTo(0, 0));
   await picture("lost");
   const [price, legend] = [await text(page, cell("BTC-USD", "price")), await text(page, "#legend")];
   console.log("start the gateway");

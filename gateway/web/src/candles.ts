@@ -1,10 +1,16 @@
 // The candles of one product: history page by page, and the open one as it changes.
 
-import { ConnectError, type Client } from "@connectrpc/connect";
+import { Code, ConnectError, type Client } from "@connectrpc/connect";
 import type { Candle, CandleInterval } from "./gen/ledgerflux/v1/candle_pb";
 import type { MarketDataService } from "./gen/ledgerflux/v1/market_data_service_pb";
 import { SortOrder } from "./gen/ledgerflux/v1/range_pb";
+import type { StreamingService } from "./gen/ledgerflux/v1/streaming_service_pb";
 import { Backoff, sleep } from "./retry";
+
+export interface Clients {
+  marketData: Client<typeof MarketDataService>;
+  streaming: Client<typeof StreamingService>;
+}
 
 export interface CandleSink {
   /** Older ones than any so far, the oldest first. */
@@ -22,10 +28,13 @@ const POLL_MS = 1_000;
 export class Candles {
   readonly #end = new AbortController();
   #olderToken = "";
-  #loading = true;
+  #loadingOlder = false;
+  /** The newest candle so far: the stream begins with it, so that nothing is left out in between. */
+  #newest: Candle | undefined;
+  #again = new AbortController();
 
   constructor(
-    private readonly client: Client<typeof MarketDataService>,
+    private readonly clients: Clients,
     private readonly product: string,
     private readonly interval: CandleInterval,
     private readonly sink: CandleSink,
@@ -35,53 +44,88 @@ export class Candles {
 
   end(): void {
     this.#end.abort();
+    this.#again.abort();
+  }
+
+  /** Connects again: the connection that others share was lost. */
+  restart(): void {
+    this.#again.abort();
   }
 
   /** Asks for the page of history before the oldest candle, unless that is on its way or there is none. */
   async loadOlder(): Promise<void> {
-    if (this.#loading || !this.#olderToken) return;
-    this.#loading = true;
+    if (this.#loadingOlder || !this.#olderToken) return;
+    this.#loadingOlder = true;
     try {
-      const page = await this.#page(this.#olderToken, PAGE_SIZE);
+      const page = await this.#page(this.#olderToken);
       if (!this.#end.signal.aborted) this.sink.older(page);
     } catch {
       // The next move of the chart asks again.
     } finally {
-      this.#loading = false;
+      this.#loadingOlder = false;
     }
   }
 
   async #run(): Promise<void> {
     const backoff = new Backoff();
-    let started = false;
     while (!this.#end.signal.aborted) {
+      this.#again = new AbortController();
       try {
-        if (started) this.sink.newer((await this.#list("", 3)).candles.reverse());
-        else {
-          const page = await this.#page("", PAGE_SIZE);
-          this.#loading = false;
-          this.sink.newer(page);
-          started = true;
-        }
-        this.sink.trouble("");
+        if (!this.#newest) this.#take(await this.#page(""));
         backoff.reset();
-        await sleep(POLL_MS, this.#end.signal);
+        await this.#follow();
       } catch (error) {
         if (this.#end.signal.aborted) return;
+        if (this.#again.signal.aborted) continue;
         this.sink.trouble(ConnectError.from(error).rawMessage);
-        await sleep(backoff.next(), this.#end.signal);
+        await sleep(backoff.next(), this.#again.signal);
       }
     }
   }
 
-  async #page(pageToken: string, pageSize: number): Promise<Candle[]> {
-    const { candles, nextPageToken } = await this.#list(pageToken, pageSize);
+  /** Takes candles as they form, until the connection ends. */
+  async #follow(): Promise<void> {
+    const request = { products: [this.product], interval: this.interval, startTime: this.#newest?.startTime };
+    try {
+      for await (const { message } of this.clients.streaming.streamCandles(request, { signal: this.#again.signal })) {
+        if (message.case === "candle") this.#take([message.value]);
+      }
+      throw new ConnectError("the server has ended the stream", Code.Unavailable);
+    } catch (error) {
+      if (ConnectError.from(error).code !== Code.Unimplemented) throw error;
+      await this.#poll();
+    }
+  }
+
+  async #poll(): Promise<void> {
+    while (!this.#again.signal.aborted) {
+      this.#take((await this.#list("", 3)).candles.reverse());
+      await sleep(POLL_MS, this.#again.signal);
+    }
+  }
+
+  #take(candles: Candle[]): void {
+    if (this.#end.signal.aborted) return;
+    for (const candle of candles) {
+      if (startOf(candle) >= startOf(this.#newest)) this.#newest = candle;
+    }
+    this.sink.newer(candles);
+    this.sink.trouble("");
+  }
+
+  async #page(pageToken: string): Promise<Candle[]> {
+    const { candles, nextPageToken } = await this.#list(pageToken, PAGE_SIZE);
     this.#olderToken = nextPageToken;
     return candles.reverse();
   }
 
   #list(pageToken: string, pageSize: number) {
     const request = { product: this.product, interval: this.interval, order: SortOrder.DESCENDING, pageSize, pageToken };
-    return this.client.listCandles(request, { signal: this.#end.signal, timeoutMs: 15_000 });
+    return this.clients.marketData.listCandles(request, { signal: this.#end.signal, timeoutMs: 15_000 });
   }
+}
+
+/** The start of a candle in seconds, which is how the chart counts time. */
+export function startOf(candle: Candle | undefined): number {
+  return Number(candle?.startTime?.seconds ?? 0n);
 }

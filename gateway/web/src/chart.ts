@@ -7,12 +7,10 @@ import {
   CandlestickSeries, createChart, HistogramSeries, type CandlestickData, type HistogramData, type IChartApi,
   type ISeriesApi, type Time, type UTCTimestamp, type WhitespaceData,
 } from "lightweight-charts";
-import type { Client } from "@connectrpc/connect";
-import { Candles, type CandleSink } from "./candles";
+import { Candles, startOf, type CandleSink, type Clients } from "./candles";
 import { scaleOf } from "./decimal";
 import { byId, make, setText } from "./dom";
 import { CandleInterval, CandleState, type Candle } from "./gen/ledgerflux/v1/candle_pb";
-import type { MarketDataService } from "./gen/ledgerflux/v1/market_data_service_pb";
 
 const INTERVALS: [string, CandleInterval, string][] = [
   ["1m", CandleInterval.ONE_MINUTE, "1 minute"],
@@ -48,7 +46,7 @@ export class Chart implements CandleSink {
   #inspected: number | undefined;
   #trouble = "";
 
-  constructor(private readonly client: Client<typeof MarketDataService>) {
+  constructor(private readonly clients: Clients) {
     // The library's own logo would bring a style sheet that the policy of the page forbids; index.html names the library.
     this.#chart = createChart(this.#box, { autoSize: true, layout: { attributionLogo: false } });
     this.#prices = this.#chart.addSeries(CandlestickSeries, { borderVisible: false });
@@ -80,7 +78,12 @@ export class Chart implements CandleSink {
     this.#redraw();
     setText(byId("chart-title"), product);
     this.#box.setAttribute("aria-label", `Candlestick chart of ${product}, candles of ${interval[2]}`);
-    this.#candles = new Candles(this.client, product, interval[1], this);
+    this.#candles = new Candles(this.clients, product, interval[1], this);
+  }
+
+  /** The connection was lost and is there again. */
+  restart(): void {
+    this.#candles?.restart();
   }
 
   older(candles: Candle[]): void {
@@ -216,11 +219,6 @@ export class Chart implements CandleSink {
       byId("intervals").append(label);
     }
   }
-}
-
-/** The start of a candle in seconds, which is how the chart counts time. */
-function startOf(candle: Candle): number {
-  return Number(candle.startTime?.seconds ?? 0n);
 }
 
 function colour(name: string): string {

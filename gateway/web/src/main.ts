@@ -23,10 +23,11 @@ const GAPS_SINCE_S = 3_600;
 
 const transport = createGrpcWebTransport({ baseUrl: location.origin, interceptors: [withKey] });
 const marketData = createClient(MarketDataService, transport);
+const streaming = createClient(StreamingService, transport);
 
 const market = new Market();
 const events = new Events();
-const chart = new Chart(marketData);
+const chart = new Chart({ marketData, streaming });
 let selected = "";
 let locked = false;
 const table = new Table(market, (product) => {
@@ -36,7 +37,7 @@ const table = new Table(market, (product) => {
 });
 
 const connection = new ConnectionView(events, () => subscription.wake());
-const subscription = new Subscription(createClient(StreamingService, transport), {
+const subscription = new Subscription(streaming, {
   message({ message }) {
     if (message.case === "event") {
       const event = message.value;
@@ -56,12 +57,15 @@ const subscription = new Subscription(createClient(StreamingService, transport),
       locked = true;
       showExamples(selected || "BTC-USD", locked);
     }
-    if (state.state === "live") {
-      void about();
-      // When the first prices are in.
-      setTimeout(() => void feeds(), 500);
+    if (state.state === "waiting") {
+      for (const product of market.products.keys()) market.setFeed(product, FeedState.UNSPECIFIED);
     }
-    if (state.state === "live" && !state.again) void recentGaps();
+    if (state.state !== "live") return;
+    void about();
+    // When the first prices are in.
+    setTimeout(() => void feeds(), 500);
+    if (state.again) chart.restart();
+    else void recentGaps();
   },
   notResumed(reason) {
     events.tell(`the stream could not go on where it was, so it starts with the newest state: ${reason}`, "bad");

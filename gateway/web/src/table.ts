@@ -113,8 +113,10 @@ export class Table {
     setText(cells.volume, product.volume ? trimmed(product.volume) : NONE);
     row.change = product.price && product.open ? percent(product.price, product.open) : undefined;
     const change = row.change;
-    setText(cells.change, change === undefined ? NONE : `${change > 0 ? "+" : ""}${change.toFixed(2)} %`);
-    cells.change.dataset.trend = change === undefined || change === 0 ? "" : change > 0 ? "up" : "down";
+    // What rounds to nothing is neither up nor down.
+    const rounded = change === undefined ? 0 : Math.round(change * 100);
+    setText(cells.change, change === undefined ? NONE : `${rounded > 0 ? "+" : ""}${(rounded / 100).toFixed(2)} %`);
+    cells.change.dataset.trend = rounded === 0 ? "" : rounded > 0 ? "up" : "down";
     setText(cells.feed, FEED_TEXT[product.feed] ?? NONE);
     cells.feed.dataset.state = FeedState[product.feed]?.toLowerCase() ?? "";
   }
