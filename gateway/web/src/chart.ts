@@ -170,7 +170,7 @@ export class Chart implements CandleSink {
     const time = new Date(startOf(candle) * 1000).toISOString().slice(0, 16).replace("T", " ");
     const numbers = `O ${candle.open ?? "–"}  H ${candle.high ?? "–"}  L ${candle.low ?? "–"}  C ${candle.close ?? "–"}  V ${candle.volume}`;
     const state = STATE_TEXT[candle.state];
-    setText(this.#legend, `${time}  ${numbers}  ${candle.tradeCount} trades${state ? ` · ${state}` : ""}`);
+    setText(this.#legend, `${time}  ${numbers}  ${candle.tradeCount} ${candle.tradeCount === 1n ? "trade" : "trades"}${state ? ` · ${state}` : ""}`);
   }
 
   #inspect(start: number | undefined): void {

@@ -14,6 +14,7 @@ export class ConnectionView {
     private readonly retry: () => void,
   ) {
     setInterval(() => this.#draw(), 250);
+    this.offerKey(false);
     byId("key-open").addEventListener("click", () => this.#open(byId("key-form").hidden !== false));
     byId("key-form").addEventListener("submit", (event) => {
       event.preventDefault();
@@ -29,6 +30,11 @@ export class ConnectionView {
     });
   }
 
+  /** A server that asks for no key needs no field for one. */
+  offerKey(wanted: boolean): void {
+    byId("key-open").hidden = !wanted && !key();
+  }
+
   show(connection: Connection): void {
     this.#connection = connection;
     if (connection.state === "live" && connection.again) {
@@ -40,7 +46,10 @@ export class ConnectionView {
       this.events.tell(`connection lost: ${connection.reason}`, "bad");
       this.#lost = true;
     }
-    if (connection.state === "locked") this.#open(true);
+    if (connection.state === "locked") {
+      this.offerKey(true);
+      this.#open(true);
+    }
     this.#draw();
   }
 

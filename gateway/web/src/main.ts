@@ -53,10 +53,7 @@ const subscription = new Subscription(streaming, {
   },
   connection(state) {
     connection.show(state);
-    if (state.state === "locked" && !locked) {
-      locked = true;
-      showExamples(selected || "BTC-USD", locked);
-    }
+    if (state.state === "locked") lock();
     if (state.state === "waiting") {
       for (const product of market.products.keys()) market.setFeed(product, FeedState.UNSPECIFIED);
     }
@@ -72,11 +69,20 @@ const subscription = new Subscription(streaming, {
   },
 });
 
+/** The server asks for keys. */
+function lock(): void {
+  if (locked) return;
+  locked = true;
+  showExamples(selected || "BTC-USD", locked);
+}
+
 /** What the data is, so that nobody takes a simulation for a market. */
 async function about(): Promise<void> {
   try {
     const info = await (await fetch("info.json", { headers: authorization() })).json();
     setText(byId("version"), `LedgerFlux ${info.version}`);
+    connection.offerKey(info.auth_required === true);
+    if (info.auth_required === true) lock();
     const said: Record<string, string> = {
       simulated: "Simulated data: this is no market",
       replay: `Replay of ${info.file ?? "a recording"}: this is the past`,
