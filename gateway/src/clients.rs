@@ -63,6 +63,11 @@ impl Places {
 }
 
 impl Client {
+    /// Counts messages that are no ticks.
+    pub(crate) fn count_messages(&self, count: usize) {
+        self.sent.increment(count as u64);
+    }
+
     /// Counts what is about to be sent, and how old the newest tick in it is.
     pub(crate) fn count(&self, deliveries: &[Delivery]) {
         self.sent.increment(deliveries.len() as u64);

@@ -8,13 +8,17 @@ use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Applied, Config, Epoch, Health, LiveState, epoch::Known, follow, metrics as names};
+use crate::{
+    Applied, Config, Epoch, Health, History, LiveState, archive::Archive, epoch::Known, follow,
+    metrics as names,
+};
 
 /// The newest state of every product, kept up to date, for everyone in this process. Cheap to clone; when the last clone
 /// is gone, following the bus ends.
 #[derive(Clone, Debug)]
 pub struct LiveFeed {
     shared: Arc<Shared>,
+    archive: Option<Archive>,
     _followers: Arc<[AbortOnDropHandle<()>]>,
 }
 
@@ -35,7 +39,21 @@ pub(crate) struct Shared {
 impl LiveFeed {
     /// A feed that nobody fills but the caller.
     pub fn by_hand(config: Config) -> Self {
-        Self { shared: Arc::new(Shared::new(config)), _followers: Arc::new([]) }
+        Self { shared: Arc::new(Shared::new(config)), archive: None, _followers: Arc::new([]) }
+    }
+
+    /// The same feed, whose subscriptions may start in the past beyond what is in memory. At most `reads_max` reads of
+    /// `history` go on at one time, for all subscriptions together.
+    pub fn with_history(self, history: Arc<dyn History>, reads_max: usize) -> Self {
+        Self { archive: Some(Archive::new(history, reads_max)), ..self }
+    }
+
+    /// Declares which history a feed that is filled by hand belongs to.
+    pub fn set_epoch(&self, epoch: Epoch) {
+        self.shared.set_epoch(|known| {
+            known.history = Some(epoch.history);
+            known.ticks = Some(epoch.ticks);
+        });
     }
 
     /// Follows the bus from now on, through reconnections and losses. Needs a tokio runtime.
@@ -45,7 +63,7 @@ impl LiveFeed {
         let snapshots =
             AbortOnDropHandle::new(tokio::spawn(follow::snapshots(bus.clone(), Arc::clone(&shared))));
         let events = AbortOnDropHandle::new(tokio::spawn(follow::events(bus, Arc::clone(&shared))));
-        Self { shared, _followers: Arc::new([ticks, snapshots, events]) }
+        Self { shared, archive: None, _followers: Arc::new([ticks, snapshots, events]) }
     }
 
     /// Waits until ticks and snapshots have been followed to their end once: from then on, for as long as
@@ -109,6 +127,11 @@ impl LiveFeed {
         self.shared.publish(stream_sequence, batch)
     }
 
+    /// Fills the state anew, as after messages of the stream were lost: see [`LiveState::refill`].
+    pub fn refill(&self, snapshots: Vec<Snapshot>, batches: Vec<(u64, TickBatch)>) {
+        self.shared.refill(snapshots, batches);
+    }
+
     /// Adds an event and wakes the subscribers.
     pub fn publish_event(&self, event: FeedEvent) {
         self.shared.publish_event(event);
@@ -132,6 +155,10 @@ impl LiveFeed {
     /// Reads the state. `read` must be quick: the publisher waits for it.
     pub fn read<T>(&self, read: impl FnOnce(&LiveState) -> T) -> T {
         self.shared.read(read)
+    }
+
+    pub(crate) fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
     }
 
     pub(crate) fn version(&self) -> watch::Receiver<u64> {
@@ -205,11 +232,15 @@ impl Shared {
 
     /// Takes note of a part of the epoch; nobody is woken when it is the known one.
     pub(crate) fn set_epoch(&self, change: impl FnOnce(&mut Known)) {
-        self.epoch.send_if_modified(|known| {
+        let is_changed = self.epoch.send_if_modified(|known| {
             let before = known.clone();
             change(known);
             *known != before
         });
+        if is_changed {
+            let epoch = self.epoch.borrow().epoch().map(|epoch| epoch.id());
+            self.write(|state| state.set_epoch(epoch));
+        }
     }
 
     /// Everything up to this message of `LF_TICKS` is in the state. It goes back when the stream is made anew.

@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{SinkExt, StreamExt};
-use live::{AddError, Delivery, Event, FellBehind, Start, Subscription};
+use live::{Delivery, Ended, Event, Start, Subscription};
 use metrics::counter;
 use runtime::Shutdown;
 use tokio::{
@@ -181,7 +181,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     /// A conflating subscription always goes on, and WebSocket clients have no other. Should one end all the same, its
     /// client must not wait for ticks that will not come.
-    async fn fail(&mut self, error: &FellBehind) -> End {
+    async fn fail(&mut self, error: &Ended) -> End {
         self.refuse(&Refusal::internal(error)).await.err().unwrap_or(End::Internal)
     }
 
@@ -205,31 +205,19 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.check_room(&subscribe.selection)?;
         let instruments = match subscribe.selection {
             Selection::All => {
-                self.subscription.add_all(start);
+                self.subscription.add_all(&start);
                 BTreeSet::new()
             }
             Selection::These(instruments) => instruments,
         };
         let (placed, unplaced): (Vec<_>, Vec<_>) =
             instruments.into_iter().partition(|instrument| subscribe.from_seq.contains_key(instrument));
-        // The starts that can fail come first, so that a refused request leaves no part of itself behind.
-        let mut added = Vec::new();
         for instrument in placed {
             let sequence = subscribe.from_seq.get(&instrument).copied().unwrap_or_default();
-            let known = self.subscription.contains(&instrument);
-            let start = Start::Sequence(sequence);
-            if let Err(error) = self.subscription.add(instrument.clone(), start) {
-                for instrument in &added {
-                    self.subscription.remove(instrument);
-                }
-                return Err(not_added(start, &error));
-            }
-            if !known {
-                added.push(instrument);
-            }
+            self.subscription.add(instrument, &Start::Sequence(sequence));
         }
         for instrument in unplaced {
-            self.subscription.add(instrument, start).map_err(|error| not_added(start, &error))?;
+            self.subscription.add(instrument, &start);
         }
         self.wants_events |= subscribe.want_events;
         Ok(())
@@ -294,17 +282,6 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 }
 
-/// Only a start at a sequence asks for something that may not be there; any other cannot fail.
-fn not_added(start: Start, error: &AddError) -> Refusal {
-    match start {
-        Start::Sequence(_) => Refusal::new(
-            Code::SubscribeError,
-            format!("from_seq: {error}; what is older is history, served over gRPC"),
-        ),
-        Start::Now | Start::Snapshot => Refusal::internal(error),
-    }
-}
-
 /// The frame of a delivery; `None` for an event that the client did not ask for.
 fn encode(delivery: &Delivery, numbers: Numbers, wants_events: bool) -> Option<Bytes> {
     let counted = |frame: Bytes, skipped| {
@@ -312,14 +289,15 @@ fn encode(delivery: &Delivery, numbers: Numbers, wants_events: bool) -> Option<B
     };
     Some(match delivery {
         Delivery::Tick { tick, skipped } => {
-            let frame = tick.frame(numbers.encoding(), |tick| frame::incr(tick, numbers));
+            let frame = tick.frame(numbers.encoding(), |tick| frame::incr(tick.tick(), numbers));
             counted(frame, *skipped)
         }
-        Delivery::Snapshot { snapshot, skipped } => counted(frame::snapshot(snapshot, numbers), *skipped),
+        Delivery::Snapshot { snapshot, skipped, .. } => counted(frame::snapshot(snapshot, numbers), *skipped),
         Delivery::Event(Event::RateLimited { retry }) => frame::rate_limit(retry.as_millis().max(1)),
         Delivery::Event(_) if !wants_events => return None,
         Delivery::Event(Event::Feed(event)) => frame::feed_event(event, numbers),
-        Delivery::Event(Event::Missed { instrument, .. }) => {
+        Delivery::Event(Event::Live | Event::Checkpoint { .. }) => return None,
+        Delivery::Event(Event::NotRecovered { instrument, .. }) => {
             frame::missed("missed", Some(instrument.product.as_str()), None)
         }
         Delivery::Event(Event::EventsSkipped(count)) => frame::missed("events_skipped", None, Some(*count)),

@@ -51,8 +51,7 @@ async fn a_subscription_that_ends_is_an_internal_error_and_a_close() {
     let socket = WebSocketStream::from_raw_socket(ours, Role::Server, None).await;
     let client = sessions.places.enter(Transport::WebSocket).unwrap();
     let mut session = Session::new(socket, &sessions, client, Numbers::default());
-    session.subscription =
-        Subscription::new(&sessions.feed, Products::All, Start::Now, Policy::Lossless).unwrap();
+    session.subscription = Subscription::new(&sessions.feed, Products::All, &Start::Now, Policy::Lossless);
     sessions.feed.publish(1, batch(0..3));
     let session = tokio::spawn(session.run());
 
@@ -64,14 +63,4 @@ async fn a_subscription_that_ends_is_an_internal_error_and_a_close() {
     assert_eq!(close.code, CloseCode::Error);
     while let Some(Ok(_)) = client.next().await {}
     session.await.unwrap();
-}
-
-#[test]
-fn whose_fault_a_start_is() {
-    let instrument = domain::Instrument::new("coinbase", "BTC-USD").unwrap();
-    let error = AddError::TooOld { instrument, from: 1, oldest: None };
-    assert_eq!(not_added(Start::Sequence(1), &error).code, Code::SubscribeError);
-    for start in [Start::Now, Start::Snapshot] {
-        assert_eq!(not_added(start, &error).code, Code::InternalError);
-    }
 }
