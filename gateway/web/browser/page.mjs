@@ -201,6 +201,7 @@ async function phoneIsReadable(page, picture) {
 }
 
 async function killedGatewayIsSurvived(page, picture, account) {
+  await until(page, "a checkpoint to resume from", () => document.getElementById("connection").dataset.checkpoint);
   account.gatewayIsAway = true;
   console.log("kill the gateway");
   await until(page, "the page says so", () => document.getElementById("connection").dataset.state === "waiting");
@@ -211,7 +212,9 @@ async function killedGatewayIsSurvived(page, picture, account) {
   const [price, legend] = [await text(page, cell("BTC-USD", "price")), await text(page, "#legend")];
   console.log("start the gateway");
   await isLive(page);
-  await until(page, "it says how it goes on", () => document.getElementById("events").textContent.includes("connected again"));
+  await until(page, "it goes on where it was", () =>
+    document.getElementById("events").textContent.includes("connected again: it goes on where it was"));
+  assert.equal(await text(page, "#connection-text"), "live, resumed");
   account.gatewayIsAway = false;
   await changes(page, cell("BTC-USD", "price"), price);
   await changes(page, "#legend", legend);

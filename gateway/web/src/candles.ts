@@ -22,7 +22,6 @@ export interface CandleSink {
 }
 
 const PAGE_SIZE = 500;
-const POLL_MS = 1_000;
 
 /** Fills a sink until it is ended. */
 export class Candles {
@@ -86,22 +85,10 @@ export class Candles {
   /** Takes candles as they form, until the connection ends. */
   async #follow(): Promise<void> {
     const request = { products: [this.product], interval: this.interval, startTime: this.#newest?.startTime };
-    try {
-      for await (const { message } of this.clients.streaming.streamCandles(request, { signal: this.#again.signal })) {
-        if (message.case === "candle") this.#take([message.value]);
-      }
-      throw new ConnectError("the server has ended the stream", Code.Unavailable);
-    } catch (error) {
-      if (ConnectError.from(error).code !== Code.Unimplemented) throw error;
-      await this.#poll();
+    for await (const { message } of this.clients.streaming.streamCandles(request, { signal: this.#again.signal })) {
+      if (message.case === "candle") this.#take([message.value]);
     }
-  }
-
-  async #poll(): Promise<void> {
-    while (!this.#again.signal.aborted) {
-      this.#take((await this.#list("", 3)).candles.reverse());
-      await sleep(POLL_MS, this.#again.signal);
-    }
+    throw new ConnectError("the server has ended the stream", Code.Unavailable);
   }
 
   #take(candles: Candle[]): void {
@@ -114,14 +101,12 @@ export class Candles {
   }
 
   async #page(pageToken: string): Promise<Candle[]> {
-    const { candles, nextPageToken } = await this.#list(pageToken, PAGE_SIZE);
+    const { product, interval } = this;
+    const request = { product, interval, order: SortOrder.DESCENDING, pageSize: PAGE_SIZE, pageToken };
+    const options = { signal: this.#end.signal, timeoutMs: 15_000 };
+    const { candles, nextPageToken } = await this.clients.marketData.listCandles(request, options);
     this.#olderToken = nextPageToken;
     return candles.reverse();
-  }
-
-  #list(pageToken: string, pageSize: number) {
-    const request = { product: this.product, interval: this.interval, order: SortOrder.DESCENDING, pageSize, pageToken };
-    return this.clients.marketData.listCandles(request, { signal: this.#end.signal, timeoutMs: 15_000 });
   }
 }
 

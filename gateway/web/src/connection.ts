@@ -35,6 +35,12 @@ export class ConnectionView {
     byId("key-open").hidden = !wanted && !key();
   }
 
+  /** Up to here nothing will be missed, whatever happens to the connection. */
+  checkpoint(timeMs: number): void {
+    byId("connection").dataset.checkpoint = String(timeMs);
+    byId("connection").title = `Newest checkpoint: ${new Date(timeMs).toLocaleTimeString()}`;
+  }
+
   show(connection: Connection): void {
     this.#connection = connection;
     if (connection.state === "live" && connection.again) {

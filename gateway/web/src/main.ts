@@ -45,6 +45,7 @@ const subscription = new Subscription(streaming, {
       if (event.kind === StreamEventKind.LIVE || event.kind === StreamEventKind.CHECKPOINT) {
         if (event.reportTime) table.clockOffsetMs = milliseconds(event.reportTime) - Date.now();
       }
+      if (event.resumeToken) connection.checkpoint(Date.now());
       if (event.kind === StreamEventKind.STALE) market.setFeed(event.product, FeedState.STALE);
       events.event(event);
     } else {
