@@ -8,11 +8,13 @@ mod explain;
 mod keys;
 mod record;
 mod upkeep;
+mod watch;
 
 pub(crate) use explain::{By, ExplainArgs};
 pub(crate) use keys::{CreateArgs, KeysArgs, KeysCommand};
 pub(crate) use record::RecordArgs;
 pub(crate) use upkeep::{ListArgs, RejectsArgs, RejectsCommand, ReshardArgs, ResubmitArgs, ShowArgs};
+pub(crate) use watch::WatchArgs;
 
 /// A flag that overrides a key of the configuration: key, value, name of the flag.
 pub(crate) type Override = (String, String, String);
@@ -24,6 +26,7 @@ Examples:
   ledgerflux up --products BTC-USD,SOL-USD --keep 7d
   ledgerflux up --feed replay:session.jsonl.gz       a recorded session
   ledgerflux up --nats nats://127.0.0.1:4222 --database postgres://user@127.0.0.1/ledgerflux
+  ledgerflux watch BTC-USD,ETH-USD                   live prices in this terminal
   ledgerflux config print                            what is in force, and where each value comes from";
 
 /// Self-hosted, real-time crypto market data: every tick validated, ordered, stored exactly once, and streamed.
@@ -78,6 +81,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  ledgerflux retention --keep 24h --database postgres://owner@127.0.0.1/ledgerflux"
     )]
     Retention(RetentionArgs),
+    /// Show live prices in the terminal, or write one JSON line per message into a pipe.
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(WatchArgs),
     /// Write the feed to files as it comes, for a replay.
     #[command(after_help = record::EXAMPLES)]
     Record(RecordArgs),
@@ -388,6 +394,7 @@ impl Command {
             Self::Rejects(_) => "rejects",
             Self::Reshard(_) => "reshard",
             Self::Keys(_) => "keys",
+            Self::Watch(_) => "watch",
             Self::Config(_) => "config",
         }
     }
@@ -409,6 +416,7 @@ impl Command {
             Self::Rejects(args) => args.common(),
             Self::Reshard(args) => &args.common,
             Self::Keys(args) => args.common(),
+            Self::Watch(args) => &args.common,
             Self::Config(args) => match &args.command {
                 ConfigCommand::Check(common) | ConfigCommand::Print(common) => common,
             },
@@ -476,6 +484,7 @@ impl Command {
             Self::Keys(args) => {
                 flags.common(self.common()).quiet(self.common()).add("gateway.keys", "--keys", args.keys())
             }
+            Self::Watch(args) => flags.common(&args.common).quiet(&args.common),
             Self::Config(_) => flags.common(self.common()),
         }
         .0

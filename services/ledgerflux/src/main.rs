@@ -16,6 +16,7 @@ mod record;
 mod rejects;
 mod reload;
 mod settings;
+mod watch;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -149,6 +150,7 @@ async fn dispatch(command: Command, settings: Settings, origin: reload::Origin) 
         Command::Rejects(args) => return rejects::run(&settings, args.command).await,
         Command::Reshard(_) => return commands::reshard(&settings).await,
         Command::Keys(args) => return keys::run(&settings, args),
+        Command::Watch(args) => return watch::run(args).await,
         Command::Config(_) => return Ok(()),
     };
     compose::run(settings, origin, roles, addresses).await
