@@ -1,6 +1,6 @@
 //! `StreamingService`. It is written by hand, where generated code would encode each message for each subscriber.
 
-use std::{convert::Infallible, sync::Arc, task::Poll};
+use std::{convert::Infallible, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
@@ -92,24 +92,16 @@ impl Service<Request<Body>> for Streaming {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let method = request.uri().path().rsplit('/').next().unwrap_or_default();
+        let limit = self.config.request_timeout;
+        // The answer begins once the request has been read.
         match method {
             "Subscribe" => {
                 let subscribe = Subscribe(self.clone());
-                let limit = self.config.request_timeout;
-                Box::pin(async move {
-                    let mut grpc = Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX);
-                    // The answer begins once the request has been read.
-                    let answered =
-                        tokio::time::timeout(limit, grpc.server_streaming(subscribe, request)).await;
-                    Ok(answered.unwrap_or_else(|_| status::refuse(&status::request_timeout(limit))))
-                })
+                Box::pin(in_time(limit, async move { grpc().server_streaming(subscribe, request).await }))
             }
             "StreamCandles" => {
                 let candles = StreamCandles(self.clone());
-                Box::pin(async move {
-                    let mut grpc = Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX);
-                    Ok(grpc.server_streaming(candles, request).await)
-                })
+                Box::pin(in_time(limit, async move { grpc().server_streaming(candles, request).await }))
             }
             _ => {
                 let refusal = status::unknown_method(request.uri().path());
@@ -117,6 +109,18 @@ impl Service<Request<Body>> for Streaming {
             }
         }
     }
+}
+
+fn grpc<T: prost::Message + Default + 'static>() -> Grpc<Encoded<T>> {
+    Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX)
+}
+
+async fn in_time(
+    limit: Duration,
+    answer: impl Future<Output = Response<Body>>,
+) -> Result<Response<Body>, Infallible> {
+    let answered = tokio::time::timeout(limit, answer).await;
+    Ok(answered.unwrap_or_else(|_| status::refuse(&status::request_timeout(limit))))
 }
 
 struct Subscribe(Streaming);

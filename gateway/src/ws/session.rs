@@ -99,8 +99,12 @@ impl End {
         let (code, reason) = match self {
             Self::Left | Self::Stuck => return None,
             Self::Restart => (CloseCode::Restart, "the server restarts, connect again"),
-            Self::Access(access::Ended::Expired) => (CloseCode::Policy, "the time of the key or token is over"),
-            Self::Access(access::Ended::Revoked) => (CloseCode::Policy, "the key or token was revoked or changed"),
+            Self::Access(access::Ended::Expired) => {
+                (CloseCode::Policy, "the time of the key or token is over")
+            }
+            Self::Access(access::Ended::Revoked) => {
+                (CloseCode::Policy, "the key or token was revoked or changed")
+            }
             Self::Idle => (CloseCode::Policy, "no sign of life: answer pings"),
             Self::TooLong => (CloseCode::Size, "a message may have 64 KiB"),
             Self::Binary => (CloseCode::Unsupported, "requests are JSON text"),
