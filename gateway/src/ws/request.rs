@@ -34,8 +34,19 @@ pub(crate) struct Subscribe {
     pub(crate) selection: Selection,
     pub(crate) want_snapshot: bool,
     pub(crate) want_events: bool,
+    /// How the client is served; `None` leaves it as it is.
+    pub(crate) want: Option<Want>,
     /// Where products start; empty unless asked for.
     pub(crate) from_seq: HashMap<Instrument, u64>,
+}
+
+/// What happens when ticks come faster than the client takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The newest tick per product.
+    Conflate,
+    /// Every tick.
+    Lossless,
 }
 
 /// The members of a request as they came, so that each is judged by the operation that uses it.
@@ -70,6 +81,7 @@ fn subscribe(members: &Members<'_>) -> Result<Subscribe, Refusal> {
         selection,
         want_snapshot: flag(members, "want_snapshot")?,
         want_events: flag(members, "want_events")?,
+        want: want(members)?,
         from_seq,
     })
 }
@@ -150,6 +162,18 @@ fn flag(members: &Members<'_>, name: &str) -> Result<bool, Refusal> {
     }
 }
 
+fn want(members: &Members<'_>) -> Result<Option<Want>, Refusal> {
+    match members.get("want").map(|value| value.get()) {
+        None | Some("null") => Ok(None),
+        Some(r#""conflate""#) => Ok(Some(Want::Conflate)),
+        Some(r#""lossless""#) => Ok(Some(Want::Lossless)),
+        Some(other) => {
+            let message = format!(r#"want is {}, allowed: "conflate" or "lossless""#, clip(other));
+            Err(Refusal::new(Code::SubscribeError, message))
+        }
+    }
+}
+
 /// `t` goes back as it came, so that a client finds its own number again to the last digit.
 fn ping(members: &Members<'_>) -> Result<String, Refusal> {
     let Some(t) = members.get("t").or_else(|| members.get("timestamp")) else {
@@ -211,6 +235,7 @@ mod tests {
                 selection: these(&["ADA-USD"]),
                 want_snapshot: false,
                 want_events: false,
+                want: None,
                 from_seq: [(Instrument::new("coinbase", "ADA-USD").unwrap(), u64::MAX)].into(),
             })
         );

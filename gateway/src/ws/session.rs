@@ -29,7 +29,7 @@ use tracing::debug;
 use super::{
     frame::{self, Numbers},
     refusal::{Code, Refusal},
-    request::{Request, Selection, Subscribe},
+    request::{Request, Selection, Subscribe, Want},
     upgrade::Sessions,
 };
 use crate::{Config, clients::Client, metrics as names};
@@ -42,6 +42,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A connected client. It has no queue: what is not read from the subscription stays in the shared ring.
 pub(super) struct Session<S> {
     socket: WebSocketStream<S>,
+    feed: live::LiveFeed,
     subscription: Subscription,
     config: Arc<Config>,
     shutdown: Shutdown,
@@ -114,6 +115,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     ) -> Self {
         Self {
             socket,
+            feed: sessions.feed.clone(),
             subscription: Subscription::idle(&sessions.feed, sessions.config.conflate()),
             config: Arc::clone(&sessions.config),
             shutdown: sessions.shutdown.clone(),
@@ -203,6 +205,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Refusal> {
         let start = if subscribe.want_snapshot { Start::Snapshot } else { Start::Now };
         self.check_room(&subscribe.selection)?;
+        if let (Some(want), 0) = (subscribe.want, self.subscription.products()) {
+            let policy = match want {
+                Want::Lossless => live::Policy::Lossless,
+                Want::Conflate => self.config.conflate(),
+            };
+            self.subscription = Subscription::idle(&self.feed, policy);
+        }
         let instruments = match subscribe.selection {
             Selection::All => {
                 self.subscription.add_all(start);
