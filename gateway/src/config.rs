@@ -117,7 +117,7 @@ impl Config {
 
     /// What a WebSocket client gets, and a gRPC client that names no policy.
     pub(crate) fn conflate(&self) -> Policy {
-        Policy::Conflate { behind_max: self.behind_ticks_max, rate: Some(self.rate) }
+        Policy::Conflate { behind_max: self.behind_ticks_max, rate: Some(self.rate), interval: None }
     }
 }
 
@@ -125,10 +125,10 @@ const QUERY_DEFAULT: &str = "http://127.0.0.1:50051";
 
 fn live_config(reader: &mut Reader<'_>) -> live::Config {
     let default = live::Config::default();
-    let ticks = count(reader, "ring_ticks_max", 2_048, 1..=COUNT_MAX);
+    let ticks = count(reader, "ring_ticks_max", 16_384, 1..=COUNT_MAX);
     live::Config {
         ring_ticks_max: NonZeroUsize::new(ticks).unwrap_or(default.ring_ticks_max),
-        ring_bytes_max: count(reader, "ring_size_max_bytes", 4 * 1024 * 1024, 65_536..=4_294_967_296),
+        ring_bytes_max: count(reader, "ring_size_max_bytes", 40 * 1024 * 1024, 65_536..=4_294_967_296),
         ..default
     }
 }

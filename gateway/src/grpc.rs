@@ -1,38 +1,39 @@
 //! gRPC and grpc-web: streaming from the live feed, everything else forwarded to query.
 
+mod candles;
 mod codec;
 mod forward;
 mod health;
 mod status;
-mod stream;
+pub(crate) mod stream;
 mod streaming;
-mod subscribe;
+pub(crate) mod subscribe;
 
 use std::sync::Arc;
 
 use axum::{Router, extract::Request, middleware};
 use http::{HeaderName, Method, header};
-use live::LiveFeed;
 use runtime::RoleContext;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
 use tower_http::cors::{Any, CorsLayer};
 
-use crate::{Config, Error, clients::Transport};
+use crate::{Config, Error, candles::Candles, clients::Transport};
 
+pub(crate) use forward::Forward;
 pub(crate) use status::unknown_method;
 
 /// All gRPC services of the gateway, for gRPC and for grpc-web.
 pub(crate) fn router(
     config: &Arc<Config>,
-    feed: &LiveFeed,
+    candles: &Candles,
+    forward: Forward,
     tracker: &TaskTracker,
     ctx: &RoleContext,
 ) -> Result<Router, Error> {
     let health = health::service(tracker, ctx);
-    let mut routes = Routes::new(health)
-        .add_service(streaming::Streaming::new(config, feed, ctx))
-        .add_service(forward::Forward::new(config, ctx)?);
+    let mut routes =
+        Routes::new(health).add_service(streaming::Streaming::new(config, candles, ctx)).add_service(forward);
     if config.reflection {
         let reflection = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(proto::FILE_DESCRIPTOR_SET)

@@ -15,14 +15,21 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     Config,
+    candles::Candles,
     clients::Places,
-    grpc, page, status,
+    grpc,
+    history::QueryHistory,
+    page, status,
     status_pages::{self, Facts},
     ws::{self, Sessions},
 };
 
 /// How long clients may take to see that the gateway ends.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How many reads of history go on at one time, for all subscriptions that start in the past: fewer than query takes calls, so
+/// that a rush of returning clients leaves it room for others.
+const HISTORY_READS_MAX: usize = 16;
 
 /// Why the gateway cannot run.
 #[derive(Debug, Error)]
@@ -49,9 +56,13 @@ pub fn run(
     latch.set_waiting("not started yet");
     async move {
         let config = Arc::new(config);
-        let feed = LiveFeed::start(bus.clone(), config.live.clone());
+        let forward = grpc::Forward::new(&config, &ctx)?;
+        let history = QueryHistory::new(forward.clone());
+        let feed = LiveFeed::start(bus.clone(), config.live.clone())
+            .with_history(Arc::new(history.clone()), HISTORY_READS_MAX);
+        let candles = Candles::new(feed.clone(), history);
         let tracker = TaskTracker::new();
-        let router = router(&config, &feed, &tracker, &ctx)?;
+        let router = router(&config, &candles, forward, &tracker, &ctx)?;
         let limits = Limits {
             connections_max: config.connections_max,
             drain_deadline: DRAIN_DEADLINE,
@@ -71,14 +82,17 @@ pub fn run(
 
 fn router(
     config: &Arc<Config>,
-    feed: &LiveFeed,
+    candles: &Candles,
+    forward: grpc::Forward,
     tracker: &TaskTracker,
     ctx: &RoleContext,
 ) -> Result<Router, Error> {
+    let feed = candles.feed();
     let sessions = Sessions {
         config: Arc::clone(config),
         feed: feed.clone(),
         places: Places::new(config.websockets_max),
+        cadence: ws::Cadence::new(),
         shutdown: ctx.shutdown.clone(),
         tracker: tracker.clone(),
     };
@@ -86,6 +100,6 @@ fn router(
     Ok(Router::new()
         .route("/ws", any(ws::upgrade).with_state(sessions))
         .merge(status_pages::router(facts))
-        .merge(grpc::router(config, feed, tracker, ctx)?)
+        .merge(grpc::router(config, candles, forward, tracker, ctx)?)
         .fallback(page::fallback))
 }

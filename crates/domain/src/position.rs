@@ -11,6 +11,16 @@ pub struct Position {
     pub sequence: u64,
 }
 
+impl Position {
+    /// The first place after this one.
+    pub fn next(self) -> Self {
+        match self.sequence.checked_add(1) {
+            Some(sequence) => Self { sequence, ..self },
+            None => Self { run: self.run.saturating_add(1), sequence: 0 },
+        }
+    }
+}
+
 impl std::fmt::Display for Position {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}/{}", self.run, self.sequence)
@@ -27,5 +37,7 @@ mod tests {
         let first = Position { run: 1, sequence: 0 };
         assert!(last < first);
         assert_eq!(first.to_string(), "1/0");
+        assert_eq!(last.next(), first);
+        assert_eq!(first.next(), Position { run: 1, sequence: 1 });
     }
 }

@@ -1,6 +1,6 @@
 //! The limits of what is kept in memory.
 
-use std::num::NonZeroUsize;
+use std::{num::NonZeroUsize, time::Duration};
 
 use crate::LiveTick;
 
@@ -9,6 +9,10 @@ use crate::LiveTick;
 pub struct Config {
     /// The most ticks kept for each product. A subscriber that falls further behind can only be given the newest.
     pub ring_ticks_max: NonZeroUsize,
+    /// How many ticks of a product are kept however old they are, within the limits.
+    pub ring_ticks_kept: NonZeroUsize,
+    /// How long further ticks are kept, within the limits.
+    pub ring_age: Duration,
     /// The most bytes kept for each product, the encoded frames of its ticks included (estimated).
     pub ring_bytes_max: usize,
     /// The most products. Ticks of further products are counted and left out, so that memory stays bounded whatever
@@ -26,12 +30,14 @@ impl Config {
 }
 
 impl Default for Config {
-    /// 2,048 ticks and 4 MiB for each of at most 10,000 products, and 1,024 events: more than a minute of the busiest
-    /// products of one exchange.
+    /// For each of at most 10,000 products the newest 2,048 ticks and those of the last minute, up to 16,384 ticks and
+    /// 40 MiB: a minute of 270 ticks per second, more than the busiest product of one exchange has. 1,024 events.
     fn default() -> Self {
         Self {
-            ring_ticks_max: NonZeroUsize::MIN.saturating_add(2_047),
-            ring_bytes_max: 4 * 1024 * 1024,
+            ring_ticks_max: NonZeroUsize::MIN.saturating_add(16_383),
+            ring_ticks_kept: NonZeroUsize::MIN.saturating_add(2_047),
+            ring_age: Duration::from_secs(60),
+            ring_bytes_max: 40 * 1024 * 1024,
             products_max: 10_000,
             events_max: NonZeroUsize::MIN.saturating_add(1_023),
         }
@@ -50,6 +56,6 @@ mod tests {
         assert_eq!(config.ring_room(), 2);
         // However small the limit, the newest tick is there.
         assert_eq!(Config { ring_bytes_max: 1, ..Config::default() }.ring_room(), 1);
-        assert_eq!(Config::default().ring_room(), 2_048);
+        assert_eq!(Config::default().ring_room(), 16_384);
     }
 }

@@ -8,13 +8,17 @@ use metrics::{counter, gauge};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::{Applied, Config, Epoch, Health, LiveState, epoch::Known, follow, metrics as names};
+use crate::{
+    Applied, Config, Epoch, Health, History, LiveState, archive::Archive, epoch::Known, follow,
+    metrics as names, news::News,
+};
 
 /// The newest state of every product, kept up to date, for everyone in this process. Cheap to clone; when the last clone
 /// is gone, following the bus ends.
 #[derive(Clone, Debug)]
 pub struct LiveFeed {
     shared: Arc<Shared>,
+    archive: Option<Archive>,
     _followers: Arc<[AbortOnDropHandle<()>]>,
 }
 
@@ -23,7 +27,7 @@ pub struct LiveFeed {
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: RwLock<LiveState>,
-    version: watch::Sender<u64>,
+    news: News,
     health: watch::Sender<Health>,
     next_event: watch::Sender<u64>,
     /// Which history and which stream it is.
@@ -35,7 +39,21 @@ pub(crate) struct Shared {
 impl LiveFeed {
     /// A feed that nobody fills but the caller.
     pub fn by_hand(config: Config) -> Self {
-        Self { shared: Arc::new(Shared::new(config)), _followers: Arc::new([]) }
+        Self { shared: Arc::new(Shared::new(config)), archive: None, _followers: Arc::new([]) }
+    }
+
+    /// The same feed, whose subscriptions may start in the past beyond what is in memory. At most `reads_max` reads of
+    /// `history` go on at one time, for all subscriptions together.
+    pub fn with_history(self, history: Arc<dyn History>, reads_max: usize) -> Self {
+        Self { archive: Some(Archive::new(history, reads_max)), ..self }
+    }
+
+    /// Declares which history a feed that is filled by hand belongs to.
+    pub fn set_epoch(&self, epoch: Epoch) {
+        self.shared.set_epoch(|known| {
+            known.history = Some(epoch.history);
+            known.ticks = Some(epoch.ticks);
+        });
     }
 
     /// Follows the bus from now on, through reconnections and losses. Needs a tokio runtime.
@@ -45,7 +63,7 @@ impl LiveFeed {
         let snapshots =
             AbortOnDropHandle::new(tokio::spawn(follow::snapshots(bus.clone(), Arc::clone(&shared))));
         let events = AbortOnDropHandle::new(tokio::spawn(follow::events(bus, Arc::clone(&shared))));
-        Self { shared, _followers: Arc::new([ticks, snapshots, events]) }
+        Self { shared, archive: None, _followers: Arc::new([ticks, snapshots, events]) }
     }
 
     /// Waits until ticks and snapshots have been followed to their end once: from then on, for as long as
@@ -109,6 +127,11 @@ impl LiveFeed {
         self.shared.publish(stream_sequence, batch)
     }
 
+    /// Fills the state anew, as after messages of the stream were lost: see [`LiveState::refill`].
+    pub fn refill(&self, snapshots: Vec<Snapshot>, batches: Vec<(u64, TickBatch)>) {
+        self.shared.refill(snapshots, batches);
+    }
+
     /// Adds an event and wakes the subscribers.
     pub fn publish_event(&self, event: FeedEvent) {
         self.shared.publish_event(event);
@@ -134,8 +157,12 @@ impl LiveFeed {
         self.shared.read(read)
     }
 
-    pub(crate) fn version(&self) -> watch::Receiver<u64> {
-        self.shared.version.subscribe()
+    pub(crate) fn archive(&self) -> Option<&Archive> {
+        self.archive.as_ref()
+    }
+
+    pub(crate) fn news(&self) -> &News {
+        &self.shared.news
     }
 }
 
@@ -143,7 +170,7 @@ impl Shared {
     fn new(config: Config) -> Self {
         Self {
             state: RwLock::new(LiveState::new(config)),
-            version: watch::Sender::new(0),
+            news: News::new(),
             health: watch::Sender::default(),
             next_event: watch::Sender::default(),
             epoch: watch::Sender::default(),
@@ -156,25 +183,31 @@ impl Shared {
         read(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn write<T>(&self, write: impl FnOnce(&mut LiveState) -> T) -> T {
+    /// Writes, and wakes the subscribers: those of one product, if only that changes.
+    fn write<T>(&self, about: Option<&Instrument>, write: impl FnOnce(&mut LiveState) -> T) -> T {
         let written = write(&mut self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner));
-        self.version.send_modify(|version| *version = version.wrapping_add(1));
+        match about {
+            Some(instrument) => self.news.tell(instrument),
+            None => self.news.tell_all(),
+        }
         written
     }
 
     pub(crate) fn publish(&self, stream_sequence: u64, batch: TickBatch) -> Applied {
-        let applied = self.write(|state| state.apply(stream_sequence, batch));
+        let about = batch.instrument.clone();
+        let applied = self.write(Some(&about), |state| state.apply(stream_sequence, batch));
         self.record(applied);
         applied
     }
 
     pub(crate) fn refill(&self, snapshots: Vec<Snapshot>, batches: Vec<(u64, TickBatch)>) {
-        let applied = self.write(|state| state.refill(snapshots, batches));
+        let applied = self.write(None, |state| state.refill(snapshots, batches));
         self.record(applied);
     }
 
     pub(crate) fn publish_event(&self, event: FeedEvent) {
-        let next = self.write(|state| {
+        let about = event.instrument.clone();
+        let next = self.write(Some(&about), |state| {
             state.apply_event(event);
             state.next_event()
         });
@@ -188,28 +221,36 @@ impl Shared {
 
     /// Takes over a snapshot if it changes anything; only then are the subscribers woken.
     pub(crate) fn apply_snapshot(&self, snapshot: Snapshot) {
-        if self.is_behind(&snapshot) && self.write(|state| state.apply_snapshot(snapshot)) {
+        let about = snapshot.instrument.clone();
+        if self.is_behind(&snapshot) && self.write(Some(&about), |state| state.apply_snapshot(snapshot)) {
             counter!(names::SNAPSHOTS).increment(1);
             self.record(Applied::default());
         }
     }
 
-    /// Changes the health, and tells it if it has changed.
+    /// Changes the health, and tells it if it has changed: what waits for the end of the stream looks again.
     pub(crate) fn health(&self, change: impl FnOnce(&mut Health)) {
-        self.health.send_if_modified(|health| {
+        let is_changed = self.health.send_if_modified(|health| {
             let before = health.clone();
             change(health);
             *health != before
         });
+        if is_changed {
+            self.news.tell_all();
+        }
     }
 
     /// Takes note of a part of the epoch; nobody is woken when it is the known one.
     pub(crate) fn set_epoch(&self, change: impl FnOnce(&mut Known)) {
-        self.epoch.send_if_modified(|known| {
+        let is_changed = self.epoch.send_if_modified(|known| {
             let before = known.clone();
             change(known);
             *known != before
         });
+        if is_changed {
+            let epoch = self.epoch.borrow().epoch().map(|epoch| epoch.id());
+            self.write(None, |state| state.set_epoch(epoch));
+        }
     }
 
     /// Everything up to this message of `LF_TICKS` is in the state. It goes back when the stream is made anew.

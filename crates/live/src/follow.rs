@@ -60,6 +60,10 @@ pub(crate) async fn ticks(bus: Bus, shared: Arc<Shared>) {
             Err(error @ (FollowError::Gone { .. } | FollowError::Restarted { .. })) => {
                 warn!(%error, "the tick stream has lost messages, filling the newest state anew");
                 counter!(names::REFILLS).increment(1);
+                if matches!(error, FollowError::Restarted { .. }) {
+                    // Another stream is another epoch, and nobody may take what comes next for a part of the old one.
+                    shared.set_epoch(|known| known.ticks = None);
+                }
                 fill(&bus, &shared, &mut pulse).await;
                 // The next message is the one behind those that are gone, or the first of the new stream.
                 shared.set_ticks_seen(if let FollowError::Gone { last, .. } = error { last } else { 0 });

@@ -1,7 +1,7 @@
 //! The metrics of this crate. They carry no label of the role: each process that serves live data follows the stream on its
 //! own. Where query and gateway share a process, there are two feeds and the counters count both.
 
-use metrics::{Unit, describe_counter, describe_gauge};
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
 /// Ticks that moved a product on.
 pub const TICKS: &str = "ledgerflux_live_ticks_total";
@@ -19,6 +19,16 @@ pub const RESTARTS: &str = "ledgerflux_live_follow_restarts_total";
 pub const REFILLS: &str = "ledgerflux_live_refills_total";
 /// Messages of the stream that are still to be read.
 pub const PENDING: &str = "ledgerflux_live_pending_messages";
+/// Reads of history for subscribers that start in the past, by `outcome`: `read`, `behind` (not stored yet), `never` (no
+/// longer there), `failed`.
+pub const HISTORY_READS: &str = "ledgerflux_live_history_reads_total";
+/// Ticks that were read from history for subscribers.
+pub const HISTORY_TICKS: &str = "ledgerflux_live_history_ticks_total";
+/// How long a read of history took.
+pub const HISTORY_READ: &str = "ledgerflux_live_history_read_seconds";
+/// Subscriptions to a product that could not start where they wanted to, or whose past ended in the middle, by `outcome`:
+/// `not_recovered`, `interrupted`.
+pub const NOT_RECOVERED: &str = "ledgerflux_live_not_recovered_total";
 
 /// Tells the recorder what the metrics mean.
 pub fn describe() {
@@ -38,4 +48,8 @@ pub fn describe() {
         "Times that the stream had lost messages and the state was filled anew"
     );
     describe_gauge!(PENDING, Unit::Count, "Messages of the tick stream that are still to be read");
+    describe_counter!(HISTORY_READS, Unit::Count, "Reads of history for subscribers, by outcome");
+    describe_counter!(HISTORY_TICKS, Unit::Count, "Ticks read from history for subscribers");
+    describe_histogram!(HISTORY_READ, Unit::Seconds, "How long a read of history took");
+    describe_counter!(NOT_RECOVERED, Unit::Count, "Products whose past could not be given, by outcome");
 }

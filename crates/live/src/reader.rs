@@ -1,77 +1,27 @@
 //! How one subscriber reads the live state: what it is given next, by its products, its policy and its token bucket.
 
+mod catch_up;
 mod cursor;
+mod pace;
 
 use std::{
     collections::HashMap,
-    num::NonZeroU64,
     time::{Duration, Instant},
 };
 
-use domain::{Instrument, Position, UnixNanos};
-use thiserror::Error;
+use domain::{Instrument, UnixNanos};
 
-use crate::{Delivery, Event, FellBehind, LiveState, Rate};
-use cursor::{Cursor, Pace, Stop};
+use crate::{
+    Delivery, Ended, Event, LiveState, Policy, Start, Token,
+    archive::{Answer, Question},
+    epoch::EpochId,
+};
+use cursor::{Cursor, Moment};
+use pace::{Pace, Stop};
 
-/// Where a product's deliveries begin.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
-    /// With the next tick.
-    Now,
-    /// With the full state, then every tick after it.
-    Snapshot,
-    /// With the first tick at or after this sequence of the newest run.
-    Sequence(u64),
-}
-
-/// Which products.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Products {
-    /// These; those that are not known yet from their first tick on.
-    These(Vec<Instrument>),
-    /// All, also those that appear later.
-    All,
-}
-
-/// What happens when a subscriber cannot keep up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Policy {
-    /// It gets the newest tick of each product, with the count of what was left out.
-    Conflate {
-        /// How many ticks of one product a subscriber may be behind before it is given the newest only.
-        behind_max: NonZeroU64,
-        /// How fast it is sent to; `None` for as fast as it reads.
-        rate: Option<Rate>,
-    },
-    /// It gets every tick, and an end when one of them is no longer here.
-    Lossless,
-}
-
-impl Default for Policy {
-    /// Conflate beyond 512 ticks or the default rate.
-    fn default() -> Self {
-        Self::Conflate { behind_max: NonZeroU64::MIN.saturating_add(511), rate: Some(Rate::default()) }
-    }
-}
-
-/// Why a product could not be subscribed to.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub enum AddError {
-    /// What lies at the wanted start has left memory.
-    #[error(
-        "{instrument} from {from} is no longer in memory, which reaches back to {}",
-        oldest.map_or_else(|| "nothing".to_owned(), |oldest| oldest.sequence.to_string())
-    )]
-    TooOld {
-        /// The product.
-        instrument: Instrument,
-        /// The wanted start.
-        from: u64,
-        /// The oldest position that is here, if any is.
-        oldest: Option<Position>,
-    },
-}
+/// For how many products history is asked, or what it said is held, at one time: what a subscriber that does not read
+/// costs.
+const LOADED_MAX: usize = 2;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -80,6 +30,29 @@ pub struct Read {
     pub deliveries: Vec<Delivery>,
     /// How long to wait before more may be given, when the token bucket is what stands in the way.
     pub wait: Option<Duration>,
+    /// When to read again even if nothing new has come.
+    pub again: Option<Instant>,
+}
+
+/// What history is to be asked.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) instrument: Instrument,
+    pub(crate) number: u32,
+    pub(crate) question: Question,
+}
+
+/// When a read is made, and with what at hand.
+#[derive(Clone, Copy, Debug)]
+pub struct When {
+    /// Must not go back.
+    pub now: Instant,
+    /// The time that the snapshot of an unknown product bears.
+    pub wall: UnixNanos,
+    /// There is a history to ask.
+    pub can_ask: bool,
+    /// Every product that there is has been heard of.
+    pub is_caught_up: bool,
 }
 
 /// One subscriber's cursors. It owns no tick and no queue: it reads from [`LiveState`] when it is asked to.
@@ -96,6 +69,12 @@ pub struct Reader {
     /// Where the next read begins, so that no product starves the others.
     turn: usize,
     pace: Pace,
+    /// Products were added, and their past has not been given to its end yet.
+    live_due: bool,
+    /// The epoch of the read before.
+    epoch: Option<EpochId>,
+    /// It has ended: what was read before that is given first.
+    ended: Option<Ended>,
 }
 
 impl Reader {
@@ -110,29 +89,37 @@ impl Reader {
             snapshots_due: false,
             turn: 0,
             pace: Pace::new(policy),
+            live_due: false,
+            epoch: state.epoch(),
+            ended: None,
         }
     }
 
     /// Adds a product, or starts it anew when it is there already.
-    pub fn add(&mut self, state: &LiveState, instrument: Instrument, start: Start) -> Result<(), AddError> {
-        self.snapshots_due |= start == Start::Snapshot;
+    pub fn add(&mut self, state: &LiveState, instrument: Instrument, start: &Start) {
+        self.live_due = true;
+        self.snapshots_due = true;
         let at = self.by_instrument.get(&instrument).copied();
         if let Some(cursor) = at.and_then(|at| self.cursors.get_mut(at)) {
             return cursor.restart(state, start);
         }
-        let cursor = Cursor::new(state, instrument.clone(), start)?;
-        self.by_instrument.insert(instrument, self.cursors.len());
-        self.cursors.push(cursor);
-        Ok(())
+        self.by_instrument.insert(instrument.clone(), self.cursors.len());
+        self.cursors.push(Cursor::new(state, instrument, start));
     }
 
     /// Adds every product, also those that appear later.
-    pub fn add_all(&mut self, state: &LiveState, start: Start) {
+    pub fn add_all(&mut self, state: &LiveState, start: &Start) {
+        self.live_due = true;
         self.all = true;
         self.seen_products = state.products();
         for snapshot in state.snapshots() {
-            // Only a start at a sequence can fail, and a sequence means nothing across products.
-            let _ = self.add(state, snapshot.instrument.clone(), start);
+            self.add(state, snapshot.instrument.clone(), start);
+        }
+        if let Start::Token(token) = start {
+            // What this process has not heard of yet.
+            for instrument in token.instruments().filter(|instrument| state.find(instrument).is_none()) {
+                self.add(state, instrument.clone(), start);
+            }
         }
     }
 
@@ -155,6 +142,16 @@ impl Reader {
         self.by_instrument.clear();
     }
 
+    /// Whether every product is subscribed to.
+    pub(crate) fn is_of_all(&self) -> bool {
+        self.all
+    }
+
+    /// The products that are subscribed to.
+    pub(crate) fn instruments(&self) -> impl Iterator<Item = &Instrument> {
+        self.cursors.iter().map(|cursor| &cursor.instrument)
+    }
+
     /// How many products are subscribed to.
     pub fn products(&self) -> usize {
         self.cursors.len()
@@ -165,22 +162,32 @@ impl Reader {
         self.all || self.by_instrument.contains_key(instrument)
     }
 
+    /// The text of a token that resumes the whole subscription from here; `None` while it is not known which history this
+    /// is or where some product begins, when there are no products, and when they are too many for one token.
+    pub fn token(&self, state: &LiveState) -> Option<String> {
+        let epoch = state.epoch()?;
+        if self.cursors.is_empty() && !self.all {
+            return None;
+        }
+        let places: Result<Vec<_>, _> =
+            self.cursors.iter().map(|cursor| Ok((&cursor.instrument, cursor.place()?))).collect();
+        let places: Vec<_> = places.map_err(|_: cursor::Unplaced| ()).ok()?;
+        Token::text_of_all(epoch, self.all, places.into_iter())
+    }
+
     /// Gives what is new: at most about `max` deliveries (one or two more when several belong together).
     ///
-    /// `now` must not go back; `wall` is the time that the snapshot of an unknown product bears. The error ends a lossless
-    /// subscription.
-    pub fn read(
-        &mut self,
-        state: &LiveState,
-        now: Instant,
-        wall: UnixNanos,
-        max: usize,
-    ) -> Result<Read, FellBehind> {
+    /// The error ends the subscription.
+    pub fn read(&mut self, state: &LiveState, when: When, max: usize) -> Result<Read, Ended> {
+        if let Some(ended) = &self.ended {
+            return Err(ended.clone());
+        }
         self.attach(state);
-        self.pace.refresh(now);
+        self.pace.refresh(when.now);
+        let moment = self.moment(when, max);
         let mut read = Read::default();
         self.read_events(state, max, &mut read.deliveries);
-        self.read_snapshots(state, wall, max, &mut read.deliveries);
+        self.read_snapshots(state, when.wall, max, &mut read.deliveries);
         let count = self.cursors.len();
         let mut through = true;
         for step in 0..count {
@@ -189,7 +196,15 @@ impl Reader {
                 continue;
             };
             let before = read.deliveries.len();
-            let stop = cursor.read(state, &mut self.pace, now, wall, max, &mut read.deliveries)?;
+            let stop = match cursor.read(state, &mut self.pace, moment, &mut read.again, &mut read.deliveries)
+            {
+                Ok(stop) => stop,
+                Err(ended) if read.deliveries.is_empty() => return Err(self.ended.insert(ended).clone()),
+                Err(ended) => {
+                    self.ended = Some(ended);
+                    return Ok(read);
+                }
+            };
             if let Some(stop) = stop {
                 through = false;
                 // Who was given something goes to the end of the queue.
@@ -207,7 +222,61 @@ impl Reader {
             self.turn = 0;
             self.pace.caught_up();
         }
+        if self.live_due && !self.snapshots_due && self.cursors.iter().all(Cursor::is_live) {
+            self.live_due = false;
+            read.deliveries.push(Delivery::Event(Event::Live));
+        }
+        self.epoch = state.epoch().or(self.epoch);
         Ok(read)
+    }
+
+    /// What history is to be asked next. Each question is to be answered.
+    pub(crate) fn questions(&mut self, state: &LiveState, when: When) -> Vec<Ask> {
+        let moment = self.moment(when, 1);
+        let mut room =
+            LOADED_MAX.saturating_sub(self.cursors.iter().filter(|cursor| cursor.is_loaded()).count());
+        let mut asks = Vec::new();
+        for cursor in &mut self.cursors {
+            if room == 0 {
+                break;
+            }
+            if let Some((number, question)) = cursor.question(state, moment) {
+                asks.push(Ask { instrument: cursor.instrument.clone(), number, question });
+                room -= 1;
+            }
+        }
+        asks
+    }
+
+    /// History has answered.
+    pub(crate) fn answered(
+        &mut self,
+        state: &LiveState,
+        instrument: &Instrument,
+        number: u32,
+        answer: Answer,
+        now: Instant,
+    ) {
+        let at = self.by_instrument.get(instrument).copied();
+        if let Some(cursor) = at.and_then(|at| self.cursors.get_mut(at)) {
+            cursor.answered(state, number, answer, now);
+        }
+    }
+
+    /// What the cursors occupy, in bytes, roughly.
+    pub(crate) fn size_bytes(&self) -> usize {
+        let names = self.by_instrument.capacity() * (size_of::<(Instrument, usize)>() + 1);
+        names + self.cursors.capacity() * size_of::<Cursor>()
+    }
+
+    /// Whether some product is still on its way from the past.
+    pub(crate) fn is_catching_up(&self) -> bool {
+        self.cursors.iter().any(Cursor::is_catching_up)
+    }
+
+    fn moment(&self, when: When, max: usize) -> Moment {
+        let When { now, wall, can_ask, is_caught_up } = when;
+        Moment { now, wall, can_ask, is_caught_up, epoch: self.epoch, max }
     }
 
     /// Finds products that have appeared since.

@@ -7,7 +7,12 @@ use std::{
 
 use domain::{EventKind, FeedEvent, Instrument, Position, ProductDetails, Snapshot, Tick, TickBatch};
 
-use crate::{Config, LiveTick, events::EventLog, ring::Ring};
+use crate::{
+    Config, LiveTick,
+    epoch::{EpochCell, EpochId},
+    events::EventLog,
+    ring::Ring,
+};
 
 /// What became of the ticks that were applied.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,6 +41,7 @@ pub struct LiveState {
     events: EventLog,
     details: HashMap<Instrument, Arc<ProductDetails>>,
     ticks: u64,
+    epoch: EpochCell,
 }
 
 /// One product.
@@ -60,6 +66,7 @@ impl LiveState {
             events,
             details: HashMap::new(),
             ticks: 0,
+            epoch: EpochCell::default(),
         }
     }
 
@@ -100,6 +107,7 @@ impl LiveState {
                 let newer = snapshot.position > market.snapshot.position;
                 if newer {
                     market.tear();
+                    market.ring.begin_after(snapshot.position);
                     market.snapshot = Arc::new(snapshot);
                 }
                 newer
@@ -115,7 +123,9 @@ impl LiveState {
         }
         let mut applied = Applied::default();
         for (stream_sequence, batch) in batches {
-            let known = self.by_instrument.get(&batch.instrument).and_then(|at| self.markets.get_mut(*at));
+            let instrument = batch.instrument.clone();
+            let known = self.find(&instrument).and_then(|at| self.markets.get_mut(at));
+            let is_known = known.is_some();
             let oldest = batch.ticks.iter().filter_map(Tick::position).min();
             if let (Some(market), Some(oldest)) = (known, oldest)
                 && oldest > market.snapshot.position
@@ -123,6 +133,11 @@ impl LiveState {
                 market.tear();
             }
             let now = self.apply(stream_sequence, batch);
+            if !is_known && let Some(market) = self.find(&instrument).and_then(|at| self.markets.get_mut(at))
+            {
+                // Nobody knows what came before: for whoever waits for the product this is no beginning.
+                market.holes += 1;
+            }
             applied.accepted += now.accepted;
             applied.old += now.old;
             applied.backfilled += now.backfilled;
@@ -190,6 +205,29 @@ impl LiveState {
         self.ticks
     }
 
+    /// Which history this is, as far as is known.
+    pub(crate) fn epoch(&self) -> Option<EpochId> {
+        self.epoch.get().copied()
+    }
+
+    pub(crate) fn epoch_cell(&self) -> &EpochCell {
+        &self.epoch
+    }
+
+    /// The epoch has become known, or has changed, or is no longer known. Ticks that are here belong to the one before.
+    pub(crate) fn set_epoch(&mut self, epoch: Option<EpochId>) {
+        if self.epoch() == epoch {
+            return;
+        }
+        if self.epoch().is_some() {
+            self.epoch = EpochCell::default();
+        }
+        if let Some(epoch) = epoch {
+            // Empty: it is new, or nothing was known before.
+            let _ = self.epoch.set(epoch);
+        }
+    }
+
     pub(crate) fn market(&self, at: usize) -> Option<&Market> {
         self.markets.get(at)
     }
@@ -203,29 +241,30 @@ impl LiveState {
     }
 
     fn apply_tick(&mut self, stream_sequence: u64, tick: Tick, applied: &mut Applied) {
-        let Some(live) = LiveTick::new(tick, stream_sequence).map(Arc::new) else {
+        let epoch = EpochCell::clone(&self.epoch);
+        let Some(live) = LiveTick::new(tick, Some(stream_sequence), epoch).map(Arc::new) else {
             applied.backfilled += 1;
             return;
         };
-        let room = self.config.ring_room();
-        let Some(market) = self.market_of(&live) else {
+        let Some(at) = self.market_of(&live) else {
             applied.refused += 1;
             return;
         };
+        let Some(market) = self.markets.get_mut(at) else { return };
         if market.is_moved_by(live.position()) {
             let snapshot = Arc::make_mut(&mut market.snapshot);
             snapshot.position = live.position();
             snapshot.snapshot_time = live.tick().receive_time;
             snapshot.state.apply(live.tick());
             applied.accepted += 1;
-            applied.evicted += market.ring.push(live, room);
+            applied.evicted += market.ring.push(live, &self.config);
         } else {
             applied.old += 1;
         }
     }
 
     /// The product of `tick`, which is created by its first tick.
-    fn market_of(&mut self, tick: &LiveTick) -> Option<&mut Market> {
+    fn market_of(&mut self, tick: &LiveTick) -> Option<usize> {
         let instrument = &tick.tick().instrument;
         if !self.by_instrument.contains_key(instrument) {
             if !self.has_room() {
@@ -234,8 +273,7 @@ impl LiveState {
             self.by_instrument.insert(instrument.clone(), self.markets.len());
             self.markets.push(Market::unborn(tick)?);
         }
-        let at = *self.by_instrument.get(instrument)?;
-        self.markets.get_mut(at)
+        self.find(instrument)
     }
 
     fn has_room(&self) -> bool {
@@ -247,8 +285,8 @@ impl Market {
     fn new(snapshot: Snapshot) -> Self {
         Self {
             instrument: snapshot.instrument.clone(),
+            ring: Ring::after(snapshot.position),
             snapshot: Arc::new(snapshot),
-            ring: Ring::default(),
             holes: 0,
         }
     }
@@ -257,7 +295,7 @@ impl Market {
     fn unborn(tick: &LiveTick) -> Option<Self> {
         let mut snapshot = Snapshot::first(tick.tick())?;
         snapshot.position = Position::default();
-        Some(Self::new(snapshot))
+        Some(Self { ring: Ring::default(), ..Self::new(snapshot) })
     }
 
     fn is_moved_by(&self, position: Position) -> bool {

@@ -1,59 +1,98 @@
 //! One subscriber: a reader that waits for something to read.
 
-use std::time::Duration;
+use std::{future, time::Duration};
 
 use domain::{Instrument, UnixNanos};
-use tokio::{sync::watch, time::Instant};
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use tokio::time::Instant;
 
-use crate::{AddError, Delivery, FellBehind, LiveFeed, Policy, Products, Read, Reader, Start};
+use crate::{
+    Delivery, Ended, Event, LiveFeed, Policy, Products, Read, Reader, Start, When,
+    archive::{Answer, Archive},
+    news::Listener,
+    reader::Ask,
+};
 
-/// A subscriber's end of the live feed. It pulls: what it does not read stays in the shared ring and costs nothing.
+/// How often a subscription that wants checkpoints gets one.
+const CHECKPOINT_PERIOD: Duration = Duration::from_secs(5);
+
+/// A subscriber's end of the live feed. It pulls: what it does not read stays in the shared ring, or in history, and costs
+/// nothing.
 #[derive(Debug)]
 pub struct Subscription {
     feed: LiveFeed,
-    version: watch::Receiver<u64>,
+    news: Listener,
     reader: Reader,
+    /// The questions to history that are on their way; boxed, because most subscriptions ask nothing.
+    asking: Option<Box<FuturesUnordered<Asking>>>,
+    checkpoint_at: Option<Instant>,
 }
+
+type Asking = BoxFuture<'static, (Instrument, u32, Answer)>;
 
 impl Subscription {
     /// Subscribes to `products`.
-    pub fn new(feed: &LiveFeed, products: Products, start: Start, policy: Policy) -> Result<Self, AddError> {
+    pub fn new(feed: &LiveFeed, products: Products, start: &Start, policy: Policy) -> Self {
         let mut subscription = Self::idle(feed, policy);
         match products {
             Products::All => subscription.add_all(start),
             Products::These(instruments) => {
                 for instrument in instruments {
-                    subscription.add(instrument, start)?;
+                    subscription.add(instrument, start);
                 }
             }
         }
-        Ok(subscription)
+        subscription
     }
 
     /// A subscription without products, to add them later.
     pub fn idle(feed: &LiveFeed, policy: Policy) -> Self {
         let reader = feed.read(|state| Reader::new(state, policy));
-        Self { feed: feed.clone(), version: feed.version(), reader }
+        Self {
+            feed: feed.clone(),
+            news: feed.news().of(std::iter::empty()),
+            reader,
+            asking: None,
+            checkpoint_at: None,
+        }
     }
 
-    /// Adds a product, or starts it anew when it is there already. A product that nobody has heard of is waited for.
-    pub fn add(&mut self, instrument: Instrument, start: Start) -> Result<(), AddError> {
-        self.feed.read(|state| self.reader.add(state, instrument, start))
+    /// The same, with an [`Event::Checkpoint`] every 5 s.
+    pub fn with_checkpoints(self) -> Self {
+        Self { checkpoint_at: Some(Instant::now() + CHECKPOINT_PERIOD), ..self }
+    }
+
+    /// Adds a product, or starts it anew when it is there already and nothing of it was given yet. A product that nobody has
+    /// heard of is waited for.
+    pub fn add(&mut self, instrument: Instrument, start: &Start) {
+        self.feed.read(|state| self.reader.add(state, instrument, start));
+        self.listen();
     }
 
     /// Adds every product, also those that appear later.
-    pub fn add_all(&mut self, start: Start) {
+    pub fn add_all(&mut self, start: &Start) {
         self.feed.read(|state| self.reader.add_all(state, start));
+        self.listen();
     }
 
     /// Leaves a product and says whether it was there.
     pub fn remove(&mut self, instrument: &Instrument) -> bool {
-        self.reader.remove(instrument)
+        let was_there = self.reader.remove(instrument);
+        self.listen();
+        was_there
     }
 
     /// Leaves all products.
     pub fn remove_all(&mut self) {
         self.reader.remove_all();
+        self.listen();
+    }
+
+    /// Listens to what concerns the products there are now, from before they are read next.
+    fn listen(&mut self) {
+        let news = self.feed.news();
+        self.news =
+            if self.reader.is_of_all() { news.of_everything() } else { news.of(self.reader.instruments()) };
     }
 
     /// How many products are subscribed to.
@@ -66,37 +105,112 @@ impl Subscription {
         self.reader.contains(instrument)
     }
 
+    /// The text of a token that resumes the whole subscription after what was returned so far; `None` while there is none:
+    /// see [`Reader::token`].
+    pub fn token(&self) -> Option<String> {
+        self.feed.read(|state| self.reader.token(state))
+    }
+
+    /// What it occupies in memory by itself, in bytes, roughly: while a product is on its way from the past, two pages of
+    /// history come on top.
+    pub fn size_bytes(&self) -> usize {
+        size_of::<Self>() + self.reader.size_bytes()
+    }
+
     /// Waits until there is something and returns it: at least one and at most about `max` deliveries.
     ///
-    /// Dropping the future before it is done loses nothing. It ends with an error when a lossless subscriber was too slow.
-    pub async fn next_batch(&mut self, max: usize) -> Result<Vec<Delivery>, FellBehind> {
+    /// Dropping the future before it is done loses nothing. The error ends the subscription; [`Subscription::token`] is good
+    /// after it too.
+    pub async fn next_batch(&mut self, max: usize) -> Result<Vec<Delivery>, Ended> {
         loop {
-            let read = self.read(max)?;
+            let mut read = self.read(max)?;
+            read.deliveries.extend(self.checkpoint());
             if !read.deliveries.is_empty() {
                 return Ok(read.deliveries);
             }
-            self.wait(read.wait).await;
+            self.ask();
+            self.wait(&read).await;
         }
     }
 
     /// Returns what is there without waiting; nothing when there is nothing.
-    pub fn ready_batch(&mut self, max: usize) -> Result<Vec<Delivery>, FellBehind> {
+    pub fn ready_batch(&mut self, max: usize) -> Result<Vec<Delivery>, Ended> {
         Ok(self.read(max)?.deliveries)
     }
 
-    fn read(&mut self, max: usize) -> Result<Read, FellBehind> {
+    fn read(&mut self, max: usize) -> Result<Read, Ended> {
         // Seen before the state is read: what is published after that wakes us.
-        self.version.borrow_and_update();
-        let now = Instant::now().into_std();
-        self.feed.read(|state| self.reader.read(state, now, UnixNanos::now(), max.max(1)))
+        self.news.catch_up();
+        let when = self.when();
+        self.feed.read(|state| self.reader.read(state, when, max.max(1)))
+    }
+
+    fn when(&self) -> When {
+        When {
+            now: Instant::now().into_std(),
+            wall: UnixNanos::now(),
+            can_ask: self.feed.archive().is_some(),
+            is_caught_up: self.feed.is_caught_up(),
+        }
+    }
+
+    fn checkpoint(&mut self) -> Option<Delivery> {
+        let at = self.checkpoint_at.as_mut().filter(|at| **at <= Instant::now())?;
+        *at = Instant::now() + CHECKPOINT_PERIOD;
+        self.token().map(|token| Delivery::Event(Event::Checkpoint { token }))
+    }
+
+    /// Asks history what is needed next.
+    fn ask(&mut self) {
+        if !self.reader.is_catching_up() {
+            self.asking = None;
+            return;
+        }
+        let Some(archive) = self.feed.archive().cloned() else { return };
+        let when = self.when();
+        for ask in self.feed.read(|state| self.reader.questions(state, when)) {
+            self.asking.get_or_insert_default().push(asking(archive.clone(), ask));
+        }
     }
 
     /// With an empty token bucket a new tick is no reason to look: only time is.
-    async fn wait(&mut self, token: Option<Duration>) {
-        match token {
-            Some(token) => tokio::time::sleep(token).await,
-            // The sender lives in `self.feed`, so it cannot be gone.
-            None => drop(self.version.changed().await),
+    async fn wait(&mut self, read: &Read) {
+        let until = |at: Option<std::time::Instant>| async move {
+            match at {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => future::pending().await,
+            }
+        };
+        let news = async {
+            match read.wait {
+                Some(token) => tokio::time::sleep(token).await,
+                // The sender lives in `self.feed`, so it cannot be gone.
+                None => self.news.changed().await,
+            }
+        };
+        let answer = async {
+            match self.asking.as_mut().filter(|asking| !asking.is_empty()) {
+                Some(asking) => asking.next().await,
+                None => future::pending().await,
+            }
+        };
+        let answered = tokio::select! {
+            () = news => None,
+            () = until(read.again) => None,
+            () = until(self.checkpoint_at.map(Instant::into_std)) => None,
+            answered = answer => answered,
+        };
+        if let Some((instrument, number, answer)) = answered {
+            let now = Instant::now().into_std();
+            self.feed.read(|state| self.reader.answered(state, &instrument, number, answer, now));
         }
     }
+}
+
+fn asking(archive: Archive, ask: Ask) -> Asking {
+    Box::pin(async move {
+        let Ask { instrument, number, question } = ask;
+        let answer = archive.ask(instrument.clone(), question).await;
+        (instrument, number, answer)
+    })
 }

@@ -5,6 +5,8 @@ use std::sync::OnceLock;
 use bytes::Bytes;
 use domain::{Position, Tick};
 
+use crate::{Token, epoch::EpochCell};
+
 /// How a frame is encoded. What the bytes are is up to the transport that fills them in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -14,26 +16,29 @@ pub enum Encoding {
     JsonStrings,
     /// Protobuf.
     Protobuf,
+    /// Protobuf in frames of WebSocket.
+    ProtobufFrames,
 }
 
-const ENCODINGS: usize = 3;
-/// What the frames of a tick weigh once they are encoded, roughly: two times JSON of 500 bytes and protobuf of 200.
-const FRAMES_BYTES: usize = 1_200;
+const ENCODINGS: usize = 4;
+/// What the frames of a tick weigh once they are encoded, roughly: two times JSON of 600 bytes and protobuf of 200.
+const FRAMES_BYTES: usize = 1_600;
 
 /// A tick of the live feed, shared by all who receive it.
 #[derive(Debug)]
 pub struct LiveTick {
     tick: Tick,
     position: Position,
-    stream_sequence: u64,
+    stream_sequence: Option<u64>,
+    epoch: EpochCell,
     frames: [OnceLock<Bytes>; ENCODINGS],
 }
 
 impl LiveTick {
     /// `None` for a tick that has no position: what was fetched afterwards is no part of the live feed.
-    pub(crate) fn new(tick: Tick, stream_sequence: u64) -> Option<Self> {
+    pub(crate) fn new(tick: Tick, stream_sequence: Option<u64>, epoch: EpochCell) -> Option<Self> {
         let position = tick.position()?;
-        Some(Self { tick, position, stream_sequence, frames: Default::default() })
+        Some(Self { tick, position, stream_sequence, epoch, frames: Default::default() })
     }
 
     /// The tick.
@@ -46,19 +51,27 @@ impl LiveTick {
         self.position
     }
 
-    /// The message of `LF_TICKS` that brought it.
-    pub fn stream_sequence(&self) -> u64 {
+    /// The message of `LF_TICKS` that brought it; `None` when it was read from history.
+    pub fn stream_sequence(&self) -> Option<u64> {
         self.stream_sequence
     }
 
+    /// Resumes the product after this tick, with [`crate::Start::Token`]; empty while it is not known which history this is.
+    /// The same for every subscriber.
+    pub fn token(&self) -> String {
+        let epoch = self.epoch.get();
+        epoch.map(|epoch| Token::text_of(*epoch, &self.tick.instrument, self.position)).unwrap_or_default()
+    }
+
     /// The frame in `encoding`: made by `encode` on the first call, shared afterwards.
-    pub fn frame(&self, encoding: Encoding, encode: impl FnOnce(&Tick) -> Bytes) -> Bytes {
+    pub fn frame(&self, encoding: Encoding, encode: impl FnOnce(&Self) -> Bytes) -> Bytes {
         let slot = match encoding {
             Encoding::JsonNumbers => &self.frames[0],
             Encoding::JsonStrings => &self.frames[1],
             Encoding::Protobuf => &self.frames[2],
+            Encoding::ProtobufFrames => &self.frames[3],
         };
-        slot.get_or_init(|| encode(&self.tick)).clone()
+        slot.get_or_init(|| encode(self)).clone()
     }
 
     /// What it weighs in the ring; the same for every tick, so that an encoding that is made later changes nothing.
@@ -74,12 +87,12 @@ mod tests {
 
     #[test]
     fn a_frame_is_encoded_once() {
-        let live = LiveTick::new(tick("BTC-USD", 0, 7), 1).unwrap();
+        let live = LiveTick::new(tick("BTC-USD", 0, 7), Some(1), EpochCell::default()).unwrap();
         let mut made = 0;
         for _ in 0..3 {
-            let frame = live.frame(Encoding::JsonNumbers, |tick| {
+            let frame = live.frame(Encoding::JsonNumbers, |live| {
                 made += 1;
-                Bytes::from(format!("{:?}", tick.sequence))
+                Bytes::from(format!("{:?}", live.tick().sequence))
             });
             assert_eq!(frame, "Some(7)");
         }
@@ -91,6 +104,6 @@ mod tests {
     fn a_backfilled_tick_is_not_live() {
         let mut fetched = tick("BTC-USD", 0, 7);
         fetched.sequence = None;
-        assert!(LiveTick::new(fetched, 1).is_none());
+        assert!(LiveTick::new(fetched, Some(1), EpochCell::default()).is_none());
     }
 }

@@ -30,7 +30,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(30);
 
 /// The service. Cheap to clone.
 #[derive(Clone, Debug)]
-pub(super) struct Forward {
+pub(crate) struct Forward {
     channel: Channel,
     /// Told, but no condition: live prices are served without history.
     reachable: Arc<Latch>,
@@ -38,7 +38,7 @@ pub(super) struct Forward {
 
 impl Forward {
     /// Connects with the first call, and again whenever the connection is lost.
-    pub(super) fn new(config: &Config, ctx: &RoleContext) -> Result<Self, Error> {
+    pub(crate) fn new(config: &Config, ctx: &RoleContext) -> Result<Self, Error> {
         let mut endpoint = Endpoint::from(config.query.clone())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(config.query_timeout)

@@ -7,7 +7,7 @@ use tonic_types::{ErrorDetails, StatusExt};
 
 const DOMAIN: &str = "ledgerflux";
 /// After how long a caller may try again what a restart or an unreachable server has cut off.
-const RETRY_DELAY: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_DELAY: Duration = Duration::from_secs(1);
 
 /// A field of the request is at fault.
 pub(crate) fn invalid(field: &str, why: impl Into<String>) -> Status {
@@ -15,12 +15,6 @@ pub(crate) fn invalid(field: &str, why: impl Into<String>) -> Status {
     let mut details = details("INVALID_FIELD", [("field", field.to_owned())]);
     details.add_bad_request_violation(field, why.clone());
     Status::with_error_details(Code::InvalidArgument, format!("{field}: {why}"), details)
-}
-
-/// Something that is planned and not there yet.
-pub(crate) fn not_there_yet(what: &str) -> Status {
-    let details = details("NOT_IMPLEMENTED", [("feature", what.to_owned())]);
-    Status::with_error_details(Code::Unimplemented, format!("{what} is not there yet"), details)
 }
 
 /// Nobody serves this.
@@ -36,10 +30,42 @@ pub(crate) fn too_many_clients() -> Status {
     Status::with_error_details(Code::ResourceExhausted, "too many streams are open", details)
 }
 
-/// A lossless subscriber was too slow.
-pub(crate) fn fell_behind(error: &live::FellBehind) -> Status {
-    let details = details("FELL_BEHIND", [("product", error.instrument.product.to_string())]);
-    Status::with_error_details(Code::ResourceExhausted, error.to_string(), details)
+/// A subscription cannot go on.
+pub(crate) fn ended(ended: &live::Ended) -> Status {
+    let product = ended.instrument().product.to_string();
+    match ended {
+        live::Ended::FellBehind { .. } => {
+            let details = details("FELL_BEHIND", [("product", product)]);
+            Status::with_error_details(Code::ResourceExhausted, ended.to_string(), details)
+        }
+        live::Ended::Interrupted { .. } => {
+            let mut details = details("INTERRUPTED", [("product", product)]);
+            details.set_retry_info(Some(RETRY_DELAY));
+            let why = runtime::ErrorChain(ended).to_string();
+            Status::with_error_details(Code::Unavailable, why, details)
+        }
+    }
+}
+
+/// A client of candles took so long that candles have ended which are no longer kept for it.
+pub(crate) fn candles_fell_behind(product: &str) -> Status {
+    let details = details("FELL_BEHIND", [("product", product.to_owned())]);
+    let why = format!("more candles of {product} have ended than are kept, start again at the last one");
+    Status::with_error_details(Code::ResourceExhausted, why, details)
+}
+
+/// The past of candles cannot be told.
+pub(crate) fn candles_unavailable(product: &str, why: &str) -> Status {
+    let mut details = details("CANDLES_UNAVAILABLE", [("product", product.to_owned())]);
+    details.set_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::Unavailable, format!("candles of {product}: {why}"), details)
+}
+
+/// There are as many series of candles as there may be.
+pub(crate) fn too_many_candles() -> Status {
+    let mut details = details("TOO_MANY_CANDLES", []);
+    details.set_retry_info(Some(RETRY_DELAY));
+    Status::with_error_details(Code::ResourceExhausted, "too many candles are watched", details)
 }
 
 /// The gateway ends; another one, or the next start of this one, will answer.

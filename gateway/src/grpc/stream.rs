@@ -3,12 +3,12 @@
 use std::{pin::Pin, vec};
 
 use bytes::Bytes;
-use domain::{EventKind, FeedEvent, FeedState, Instrument, MarketState, Snapshot, Tick, UnixNanos};
+use domain::{EventKind, FeedEvent, FeedState, Instrument, MarketState, Snapshot, UnixNanos};
 use futures::{Stream, StreamExt, stream};
-use live::{Delivery, Encoding, Event, LiveFeed, Subscription};
+use live::{Delivery, Encoding, Ended, Event, LiveFeed, LiveTick, Subscription};
 use prost::Message;
 use proto::v1::{self, StreamEventKind, subscribe_response};
-use runtime::Shutdown;
+use runtime::{ErrorChain, Shutdown};
 use tonic::Status;
 
 use super::{status, subscribe::Plan};
@@ -25,78 +25,53 @@ struct Subscriber {
     subscription: Subscription,
     client: Client,
     shutdown: Shutdown,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    /// What is there at the start is being sent; then the client is told that it is live.
-    Starting,
-    Live,
     /// Nothing follows.
-    Over,
+    is_over: bool,
 }
 
 /// Begins a subscription.
-pub(super) fn frames(
-    feed: &LiveFeed,
-    plan: Plan,
-    client: Client,
-    shutdown: Shutdown,
-) -> Result<Frames, Status> {
-    let subscription = Subscription::new(feed, plan.products, plan.start, plan.policy)
-        .map_err(|error| status::invalid("start", error.to_string()))?;
-    let subscriber = Subscriber { subscription, client, shutdown, phase: Phase::Starting };
+pub(super) fn frames(feed: &LiveFeed, plan: &Plan, client: Client, shutdown: Shutdown) -> Frames {
+    let mut subscription = Subscription::idle(feed, plan.policy).with_checkpoints();
+    plan.apply(&mut subscription);
+    let subscriber = Subscriber { subscription, client, shutdown, is_over: false };
     let batches = stream::unfold(subscriber, |mut subscriber| async move {
         let batch = subscriber.next().await?;
         Some((stream::iter(batch), subscriber))
     });
-    Ok(Box::pin(batches.flatten()))
+    Box::pin(batches.flatten())
 }
 
 impl Subscriber {
     async fn next(&mut self) -> Option<vec::IntoIter<Result<Bytes, Status>>> {
-        let batch = match self.phase {
-            Phase::Starting => self.start(),
-            Phase::Live => self.follow().await,
-            Phase::Over => return None,
+        if self.is_over {
+            return None;
+        }
+        let batch = match self.shutdown.run_until(self.subscription.next_batch(BATCH_MAX)).await {
+            Some(Ok(deliveries)) => self.encode(&deliveries),
+            Some(Err(ended)) => self.end(&ended),
+            None => self.close("the server restarts".into(), status::restarting()),
         };
         Some(batch.into_iter())
     }
 
-    fn start(&mut self) -> Vec<Result<Bytes, Status>> {
-        match self.subscription.ready_batch(BATCH_MAX) {
-            Ok(deliveries) if deliveries.is_empty() => {
-                self.phase = Phase::Live;
-                vec![Ok(event(StreamEventKind::Live, None, |_| {}))]
-            }
-            Ok(deliveries) => self.encode(&deliveries),
-            Err(error) => self.end(status::fell_behind(&error)),
-        }
+    fn end(&mut self, ended: &Ended) -> Vec<Result<Bytes, Status>> {
+        let lagged = matches!(ended, Ended::FellBehind { .. }).then(|| {
+            event(StreamEventKind::Lagged, Some(ended.instrument()), |event| event.detail = ended.to_string())
+        });
+        let closing = self.close(ErrorChain(ended).to_string(), status::ended(ended));
+        lagged.into_iter().map(Ok).chain(closing).collect()
     }
 
-    async fn follow(&mut self) -> Vec<Result<Bytes, Status>> {
-        match self.shutdown.run_until(self.subscription.next_batch(BATCH_MAX)).await {
-            Some(Ok(deliveries)) => self.encode(&deliveries),
-            Some(Err(error)) => {
-                let lagged = event(StreamEventKind::Lagged, Some(&error.instrument), |event| {
-                    event.detail = error.to_string();
-                });
-                [vec![Ok(lagged)], self.end(status::fell_behind(&error))].concat()
-            }
-            None => {
-                let closing = event(StreamEventKind::Closing, None, |event| {
-                    event.detail = "the server restarts".into();
-                });
-                [vec![Ok(closing)], self.end(status::restarting())].concat()
-            }
-        }
-    }
-
-    fn end(&mut self, status: Status) -> Vec<Result<Bytes, Status>> {
-        self.phase = Phase::Over;
+    /// The last messages: from where the client may go on, and why it has to.
+    fn close(&mut self, detail: String, status: Status) -> Vec<Result<Bytes, Status>> {
+        self.is_over = true;
         status::count(&status);
-        vec![Err(status)]
+        let closing = event(StreamEventKind::Closing, None, |event| {
+            event.resume_token = self.subscription.token().unwrap_or_default();
+            event.retry_delay = Some(proto::duration(status::RETRY_DELAY));
+            event.detail = detail;
+        });
+        vec![Ok(closing), Err(status)]
     }
 
     fn encode(&self, deliveries: &[Delivery]) -> Vec<Result<Bytes, Status>> {
@@ -106,36 +81,36 @@ impl Subscriber {
 }
 
 /// The messages of a delivery, in order.
-fn encode(delivery: &Delivery) -> Vec<Bytes> {
+pub(crate) fn encode(delivery: &Delivery) -> Vec<Bytes> {
     match delivery {
         Delivery::Tick { tick, skipped: 0 } => {
             vec![tick.frame(Encoding::Protobuf, |tick| tick_frame(tick, 0))]
         }
-        Delivery::Tick { tick, skipped } => vec![tick_frame(tick.tick(), *skipped)],
-        Delivery::Snapshot { snapshot, skipped: 0 } => vec![snapshot_frame(snapshot)],
+        Delivery::Tick { tick, skipped } => vec![tick_frame(tick, *skipped)],
+        Delivery::Snapshot { snapshot, skipped: 0, token } => vec![snapshot_frame(snapshot, token)],
         // A snapshot has no field for what it replaces, so that an event before it tells.
-        Delivery::Snapshot { snapshot, skipped } => {
+        Delivery::Snapshot { snapshot, skipped, token } => {
             let lagged = event(StreamEventKind::Lagged, Some(&snapshot.instrument), |event| {
                 event.skipped = Some(*skipped);
             });
-            vec![lagged, snapshot_frame(snapshot)]
+            vec![lagged, snapshot_frame(snapshot, token)]
         }
         Delivery::Event(happened) => event_frame(happened).into_iter().collect(),
     }
 }
 
-fn tick_frame(tick: &Tick, skipped: u64) -> Bytes {
-    let update = v1::TickUpdate { tick: Some(tick.into()), skipped, resume_token: String::new() };
+pub(crate) fn tick_frame(tick: &LiveTick, skipped: u64) -> Bytes {
+    let update = v1::TickUpdate { tick: Some(tick.tick().into()), skipped, resume_token: tick.token() };
     frame(subscribe_response::Message::Tick(update))
 }
 
-fn snapshot_frame(snapshot: &Snapshot) -> Bytes {
+fn snapshot_frame(snapshot: &Snapshot, token: &str) -> Bytes {
     let mut encoded = v1::Snapshot::from(snapshot);
     if snapshot.state == MarketState::default() {
         // Nothing is known, so that there is no position either.
         encoded.sequence = None;
     }
-    let update = v1::SnapshotUpdate { snapshot: Some(encoded), resume_token: String::new() };
+    let update = v1::SnapshotUpdate { snapshot: Some(encoded), resume_token: token.to_owned() };
     frame(subscribe_response::Message::Snapshot(update))
 }
 
@@ -144,9 +119,15 @@ fn event_frame(happened: &Event) -> Option<Bytes> {
         Event::RateLimited { retry } => event(StreamEventKind::RateLimited, None, |event| {
             event.retry_delay = Some(proto::duration(*retry));
         }),
-        Event::Missed { instrument, .. } => event(StreamEventKind::Lagged, Some(instrument), |event| {
-            event.detail = "the broker no longer had the ticks in between; the full state follows".into();
+        Event::Live => event(StreamEventKind::Live, None, |_| {}),
+        Event::Checkpoint { token } => event(StreamEventKind::Checkpoint, None, |event| {
+            event.resume_token.clone_from(token);
         }),
+        Event::NotRecovered { instrument, reason, .. } => {
+            event(StreamEventKind::NotRecovered, Some(instrument), |event| {
+                event.detail = ErrorChain(reason).to_string();
+            })
+        }
         Event::EventsSkipped(count) => event(StreamEventKind::Lagged, None, |event| {
             event.detail = format!("{count} events of feeds were left out");
         }),
@@ -181,11 +162,19 @@ fn feed_event_frame(feed_event: &FeedEvent) -> Option<Bytes> {
     }))
 }
 
-fn event(
+pub(crate) fn event(
     kind: StreamEventKind,
     about: Option<&Instrument>,
     fill: impl FnOnce(&mut v1::StreamEvent),
 ) -> Bytes {
+    frame(subscribe_response::Message::Event(stream_event(kind, about, fill)))
+}
+
+pub(super) fn stream_event(
+    kind: StreamEventKind,
+    about: Option<&Instrument>,
+    fill: impl FnOnce(&mut v1::StreamEvent),
+) -> v1::StreamEvent {
     let mut event = v1::StreamEvent {
         kind: kind.into(),
         venue: about.map(|about| about.venue.to_string()).unwrap_or_default(),
@@ -194,7 +183,7 @@ fn event(
         ..v1::StreamEvent::default()
     };
     fill(&mut event);
-    frame(subscribe_response::Message::Event(event))
+    event
 }
 
 fn frame(message: subscribe_response::Message) -> Bytes {

@@ -4,8 +4,7 @@ use std::{convert::Infallible, sync::Arc, task::Poll};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use live::LiveFeed;
-use proto::v1::{SubscribeRequest, streaming_service_server::SERVICE_NAME};
+use proto::v1::{StreamCandlesRequest, SubscribeRequest, streaming_service_server::SERVICE_NAME};
 use runtime::{RoleContext, Shutdown};
 use tonic::{
     Status,
@@ -14,9 +13,16 @@ use tonic::{
 };
 use tower::Service;
 
-use super::{codec::Encoded, status, stream, stream::Frames, subscribe::Plan};
+use super::{
+    candles::{self, CandlePlan},
+    codec::Encoded,
+    status, stream,
+    stream::Frames,
+    subscribe::Plan,
+};
 use crate::{
     Config,
+    candles::Candles,
     clients::{Places, Transport},
 };
 
@@ -27,16 +33,16 @@ const REQUEST_BYTES_MAX: usize = 256 * 1024;
 #[derive(Clone, Debug)]
 pub(super) struct Streaming {
     config: Arc<Config>,
-    feed: LiveFeed,
+    candles: Candles,
     places: Places,
     shutdown: Shutdown,
 }
 
 impl Streaming {
-    pub(super) fn new(config: &Arc<Config>, feed: &LiveFeed, ctx: &RoleContext) -> Self {
+    pub(super) fn new(config: &Arc<Config>, candles: &Candles, ctx: &RoleContext) -> Self {
         Self {
             config: Arc::clone(config),
-            feed: feed.clone(),
+            candles: candles.clone(),
             places: Places::new(config.streams_max),
             shutdown: ctx.shutdown.clone(),
         }
@@ -49,7 +55,19 @@ impl Streaming {
         let transport = request.extensions().get().copied().unwrap_or(Transport::Grpc);
         let plan = Plan::new(request.get_ref(), &self.config)?;
         let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
-        Ok(tonic::Response::new(stream::frames(&self.feed, plan, client, self.shutdown.clone())?))
+        let frames = stream::frames(self.candles.feed(), &plan, client, self.shutdown.clone());
+        Ok(tonic::Response::new(frames))
+    }
+
+    fn stream_candles(
+        &self,
+        request: &tonic::Request<StreamCandlesRequest>,
+    ) -> Result<tonic::Response<Frames>, Status> {
+        let transport = request.extensions().get().copied().unwrap_or(Transport::Grpc);
+        let plan = CandlePlan::new(request.get_ref(), &self.config)?;
+        let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
+        let frames = candles::frames(&self.candles, plan, client, self.shutdown.clone())?;
+        Ok(tonic::Response::new(frames))
     }
 }
 
@@ -77,7 +95,11 @@ impl Service<Request<Body>> for Streaming {
                 })
             }
             "StreamCandles" => {
-                Box::pin(async { Ok(status::refuse(&status::not_there_yet("StreamCandles"))) })
+                let candles = StreamCandles(self.clone());
+                Box::pin(async move {
+                    let mut grpc = Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX);
+                    Ok(grpc.server_streaming(candles, request).await)
+                })
             }
             _ => {
                 let refusal = status::unknown_method(request.uri().path());
@@ -97,5 +119,18 @@ impl ServerStreamingService<SubscribeRequest> for Subscribe {
     fn call(&mut self, request: tonic::Request<SubscribeRequest>) -> Self::Future {
         let subscribed = self.0.subscribe(&request).inspect_err(status::count);
         Box::pin(async move { subscribed })
+    }
+}
+
+struct StreamCandles(Streaming);
+
+impl ServerStreamingService<StreamCandlesRequest> for StreamCandles {
+    type Response = bytes::Bytes;
+    type ResponseStream = Frames;
+    type Future = BoxFuture<'static, Result<tonic::Response<Frames>, Status>>;
+
+    fn call(&mut self, request: tonic::Request<StreamCandlesRequest>) -> Self::Future {
+        let streamed = self.0.stream_candles(&request).inspect_err(status::count);
+        Box::pin(async move { streamed })
     }
 }

@@ -1,10 +1,15 @@
 //! Real clients against a real gateway on an embedded bus: WebSocket, gRPC, grpc-web and a browser's requests.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod bad_input;
+mod conformance;
+mod docs;
 mod grpc;
 mod grpc_web;
 mod harness;
 mod page;
 mod python;
+mod raw;
+mod resume;
 mod slow;
 mod websocket;

@@ -34,7 +34,7 @@ struct Seen {
     latencies_us: Option<Vec<u32>>,
 }
 
-/// Connects, says `connected`, then counts: `start`, `start latency`, and `stop`, which is answered with the counts.
+/// Connects, says `connected`, then counts: `start`, `start latency`, `count` for the ticks so far, and `stop` for all counts.
 pub(crate) fn run(address: &str, count: &str, pace: &str, subscribe: &str) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let pace = match pace {
@@ -71,13 +71,17 @@ async fn clients(address: &str, count: usize, pace: Pace, subscribe: &str) {
     let mut lines = BufReader::new(tokio::io::stdin()).lines();
     while let Some(line) = lines.next_line().await.unwrap() {
         let mut seen = seen.borrow_mut();
-        if line == "stop" {
-            println!("{}", seen.report());
-            seen.latencies_us = None;
-        } else {
-            let latencies_us = line.ends_with("latency").then(Vec::new);
-            *seen = Seen { latencies_us, ..Seen::default() };
-            println!("started");
+        match line.as_str() {
+            "count" => println!("{}", seen.ticks),
+            "stop" => {
+                println!("{}", seen.report());
+                seen.latencies_us = None;
+            }
+            start => {
+                let latencies_us = start.ends_with("latency").then(Vec::new);
+                *seen = Seen { latencies_us, ..Seen::default() };
+                println!("started");
+            }
         }
     }
 }

@@ -2,14 +2,18 @@
 
 use std::{collections::HashMap, num::NonZeroU32};
 
-use domain::Product;
+use domain::{Position, Product};
 use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    Config,
+    Config, Rate,
     state::samples::{batch_of, instrument, tick},
 };
+
+fn when(now: Instant) -> When {
+    When { now, wall: UnixNanos::new(1), can_ask: false, is_caught_up: true }
+}
 
 const PRODUCTS: [&str; 3] = ["A", "B", "C"];
 
@@ -40,6 +44,7 @@ fn policies() -> impl Strategy<Value = Policy> {
             per_second: NonZeroU32::new(per_second).unwrap(),
             burst: NonZeroU32::new(burst).unwrap(),
         }),
+        interval: None,
     })
 }
 
@@ -64,7 +69,7 @@ impl World {
     fn new(policy: Policy, ring: usize) -> Self {
         let state = LiveState::new(Config { ring_ticks_max: ring.try_into().unwrap(), ..Config::default() });
         let mut reader = Reader::new(&state, policy);
-        reader.add_all(&state, Start::Now);
+        reader.add_all(&state, &Start::Now);
         Self {
             state,
             reader,
@@ -87,13 +92,13 @@ impl World {
     }
 
     fn read(&mut self, max: usize) -> Result<Read, TestCaseError> {
-        let read = self.reader.read(&self.state, self.now, UnixNanos::new(1), max).unwrap();
+        let read = self.reader.read(&self.state, when(self.now), max).unwrap();
         for delivery in &read.deliveries {
             let (product, position, skipped) = match delivery {
                 Delivery::Tick { tick, skipped } => {
                     (tick.tick().instrument.product.clone(), tick.position(), *skipped)
                 }
-                Delivery::Event(Event::RateLimited { .. }) => continue,
+                Delivery::Event(Event::RateLimited { .. } | Event::Live) => continue,
                 other => return Err(TestCaseError::fail(format!("unexpected {other:?}"))),
             };
             let seen = self.seen.entry(product).or_default();
@@ -149,10 +154,14 @@ proptest! {
                 Step::Arrive { product, count, new_run } => world.arrive(product, count, new_run),
                 Step::Read { max } => {
                     let now = world.now;
-                    let ended = world.reader.read(&world.state, now, UnixNanos::new(1), max);
+                    let ended = world.reader.read(&world.state, when(now), max);
                     let Ok(read) = ended else { return Ok(()) };
                     for delivery in read.deliveries {
-                        prop_assert!(matches!(delivery, Delivery::Tick { skipped: 0, .. }), "{delivery:?}");
+                        let is_expected = matches!(
+                            delivery,
+                            Delivery::Tick { skipped: 0, .. } | Delivery::Event(Event::Live)
+                        );
+                        prop_assert!(is_expected, "{delivery:?}");
                     }
                 }
                 Step::Wait { .. } => {}
