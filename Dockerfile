@@ -1,9 +1,19 @@
 # The one image of every role: `docker build --tag ledgerflux:dev .` (BuildKit). The command is the role, for example `ingestor`.
 
+# The web page, which the gateway embeds.
+FROM node:22-bookworm-slim AS page
+WORKDIR /src/gateway/web
+COPY gateway/web/package.json gateway/web/package-lock.json gateway/web/.npmrc ./
+RUN --mount=type=cache,target=/root/.npm npm ci
+COPY proto/ledgerflux.v1.binpb /src/proto/
+COPY gateway/web ./
+RUN npm run build
+
 # The toolchain of rust-toolchain.toml; that file is not copied, so that rustup has nothing to fetch.
 FROM rust:1.95.0-bookworm AS build
 WORKDIR /src
 COPY . .
+COPY --from=page /src/gateway/web/embed/page gateway/web/embed/page
 # The caches stay between builds on one machine, so a changed line costs one link and not the world.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target,sharing=locked \

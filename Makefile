@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs from a fresh clone with Rust, Python 3 and Node.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format typecheck coverage faults bench-store bench-parse bench-gateway fuzz install tools clean up down gateway-ui grafana prometheus
+.PHONY: help demo page test lint format typecheck coverage faults bench-store bench-parse bench-gateway fuzz install tools clean up down gateway-ui grafana prometheus
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -20,11 +20,18 @@ need = @command -v $(1) >/dev/null 2>&1 || { echo "$(1) is not installed; it is 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: ## Build and run the whole pipeline on simulated data (more flags: ARGS="...")
+demo: page ## Build and run the whole pipeline on simulated data (more flags: ARGS="...")
 	$(call need,$(CARGO),build LedgerFlux (https://rustup.rs))
 	$(CARGO) run --locked --profile demo --package ledgerflux -- demo $(ARGS)
 
-test: tools ## Fetch the pinned tools and run every test
+page: ## Build the web page, which the next build embeds (without Node: a plain one)
+	$(call need,$(PYTHON),build the page)
+	@$(PYTHON) scripts/page.py $(PAGE)
+
+# Tests look at the page itself: without Node there is nothing to test.
+test coverage: PAGE := --required
+
+test: tools page ## Fetch the pinned tools and run every test
 	$(CARGO) test --workspace --locked $(ARGS)
 
 lint: tools ## Formatting, clippy, protobuf lint and compatibility, Kubernetes manifests
@@ -42,7 +49,7 @@ format: ## Format the Rust code and the protobuf files
 typecheck: ## Check that everything compiles, without building it
 	$(CARGO) check --workspace --all-targets --locked
 
-coverage: tools ## Test coverage: summary, HTML report under coverage/, fails below the thresholds
+coverage: tools page ## Test coverage: summary, HTML report under coverage/, fails below the thresholds
 	$(PYTHON) scripts/coverage.py $(ARGS)
 
 faults: tools ## Every fault under load, an hour or more, report in target/faults (ARGS="--list", ARGS="--only NAME --seed N")
@@ -76,6 +83,7 @@ fuzz: ## Feed the parsers whatever may come for ten minutes (FUZZ_SECONDS=60 for
 install: ## Say what is missing on this machine and fetch the pinned tools
 	$(PYTHON) scripts/prerequisites.py
 	$(PYTHON) scripts/tools.py
+	$(PYTHON) scripts/page.py
 	$(PYTHON) scripts/manifests.py --install
 
 tools:
@@ -84,7 +92,7 @@ tools:
 
 clean: ## Remove everything that was built or fetched, and the data of the demo
 	$(CARGO) clean
-	rm -rf .tools .ledgerflux coverage
+	rm -rf .tools .ledgerflux coverage gateway/web/embed/page gateway/web/node_modules gateway/web/src/gen
 
 up: ## Bring the system up on minikube (with skaffold, or docker and kubectl; docs/deploy.md)
 	CONTEXT=$(CONTEXT) scripts/cluster.sh up

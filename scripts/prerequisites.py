@@ -5,12 +5,15 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+CHROMIUM = Path(__file__).resolve().parent.parent / "gateway" / "web" / "browser" / "chromium.mjs"
 # Program, what it is needed for, lowest version (None: any), how to get it, whether nothing works without it.
 PROGRAMS = [
     ("cargo", "building everything", None, "https://rustup.rs (rust-toolchain.toml selects the version)", True),
     ("cc", "linking, and compiling SQLite", None, "your system's C compiler: build-essential, gcc or clang", True),
-    ("node", "testing the web page", (20, 0), "https://nodejs.org, or your system's nodejs package", True),
+    ("node", "building and testing the web page", (20, 19), "https://nodejs.org, or your system's nodejs package", True),
+    ("npm", "building the web page", None, "it comes with Node, or as your system's npm package", True),
     ("make", "the targets of the Makefile", None, "your system's make package", True),
     ("git", "the history of the contracts", None, "your system's git package", False),
     ("docker", "building the container image", None, "https://docs.docker.com/engine/install", False),
@@ -41,6 +44,10 @@ def missing():
             yield required, f"{program} is missing, for {purpose}: {source}"
         elif lowest is not None and (version_of(program) or (0, 0)) < lowest:
             yield required, f"{program} is older than {lowest[0]}.{lowest[1]}, for {purpose}: {source}"
+    if shutil.which("node") is not None:
+        browser = subprocess.run(["node", str(CHROMIUM)], capture_output=True, text=True, check=False)
+        if browser.returncode != 0:
+            yield True, (browser.stdout or browser.stderr).strip()
 
 
 def main():

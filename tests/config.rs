@@ -99,6 +99,7 @@ async fn help_shows_examples() {
         &["retention", "--help"],
         &["rejects", "--help"],
         &["reshard", "--help"],
+        &["keys", "--help"],
     ] {
         let mut process = ledgerflux().args(command).spawn();
         assert!(process.wait(SOON).await.success());

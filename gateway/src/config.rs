@@ -3,6 +3,7 @@
 use std::{
     net::SocketAddr,
     num::{NonZeroU32, NonZeroU64, NonZeroUsize},
+    path::PathBuf,
     time::Duration,
 };
 
@@ -10,19 +11,39 @@ use live::{Policy, Rate};
 use runtime::config::Reader;
 use tonic::transport::Uri;
 
+use crate::access::AccessConfig;
+
 /// What the gateway is told.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
     /// Where it listens.
     pub listen: SocketAddr,
-    /// Where query serves gRPC; history calls go there.
-    pub query: Uri,
-    /// How long query may take until it begins to answer. A shorter deadline of the caller counts instead.
+    /// Who may call.
+    pub access: AccessConfig,
+    /// Where query serves gRPC; history calls go to every address that the hosts of these have.
+    pub query: Vec<Uri>,
+    /// The root certificates that query's is checked with over https, beside those of the system.
+    pub query_ca_file: Option<PathBuf>,
+    /// The most calls that are with query at one time; further ones are refused with RESOURCE_EXHAUSTED.
+    pub forwarded_max: usize,
+    /// How long query may take until it has answered, or has begun to stream, over all attempts. A shorter deadline of the caller counts instead.
     pub query_timeout: Duration,
     /// Whether gRPC reflection is served.
     pub reflection: bool,
+    /// The certificate of the listener, if it speaks TLS.
+    pub tls: Option<runtime::tls::Files>,
     /// The most TCP connections that speak HTTP at one time; further ones wait in the system's queue.
     pub connections_max: usize,
+    /// The most connections of one address at one time, WebSockets included; further ones are closed at once.
+    pub connections_per_address_max: usize,
+    /// How long a client may take to begin, to shake hands, and to send the headers of a request.
+    pub header_timeout: Duration,
+    /// How long a client may take to send a request of gRPC.
+    pub request_timeout: Duration,
+    /// The most calls and streams of one HTTP/2 connection at one time; further ones wait with the client.
+    pub streams_per_connection_max: u32,
+    /// The most HTTP/2 streams that a client may open and reset before they are looked at; with more its connection is closed.
+    pub pending_resets_max: usize,
     /// The most WebSocket clients at one time; further ones are closed with code 1013.
     pub websockets_max: usize,
     /// The most streams over gRPC and grpc-web at one time; further ones are refused with RESOURCE_EXHAUSTED.
@@ -81,14 +102,29 @@ impl Config {
     /// Reads the section.
     pub fn read(reader: &mut Reader<'_>) -> Self {
         let seconds = |from, to| Duration::from_secs(from)..=Duration::from_secs(to);
+        let listen = reader.address("listen", SocketAddr::from(([127, 0, 0, 1], 8000)));
         let config = Self {
-            listen: reader.address("listen", SocketAddr::from(([127, 0, 0, 1], 8000))),
-            query: reader
-                .parsed("query", QUERY_DEFAULT, "an address like http://127.0.0.1:50051", query_address)
-                .unwrap_or_default(),
+            listen,
+            access: AccessConfig::read(reader, listen),
+            query: reader.parsed("query", QUERY_DEFAULT, QUERY_ALLOWED, query_addresses).unwrap_or_default(),
+            query_ca_file: reader.optional_path("query_ca_file"),
+            forwarded_max: count(reader, "forwarded_max", 256, 1..=16_384),
             query_timeout: reader.duration("query_timeout", Duration::from_secs(15), seconds(1, 600)),
             reflection: reader.flag("reflection", true),
             connections_max: count(reader, "connections_max", 12_000, 1..=COUNT_MAX),
+            tls: runtime::tls::Files::read(reader),
+            // What is on this machine is no stranger, and may be a proxy.
+            connections_per_address_max: {
+                let default = if listen.ip().is_loopback() { COUNT_MAX } else { 1_024 };
+                count(reader, "connections_per_address_max", default, 1..=COUNT_MAX)
+            },
+            header_timeout: reader.duration("header_timeout", Duration::from_secs(10), seconds(1, 300)),
+            request_timeout: reader.duration("request_timeout", Duration::from_secs(10), seconds(1, 300)),
+            streams_per_connection_max: {
+                let streams = reader.integer("streams_per_connection_max", 128, 1..=65_536);
+                u32::try_from(streams).unwrap_or(128)
+            },
+            pending_resets_max: count(reader, "pending_resets_max", 32, 1..=65_536),
             websockets_max: count(reader, "websockets_max", 10_000, 1..=COUNT_MAX),
             streams_max: count(reader, "streams_max", 10_000, 1..=COUNT_MAX),
             products_max: count(reader, "products_max", 1_000, 1..=100_000),
@@ -122,6 +158,8 @@ impl Config {
 }
 
 const QUERY_DEFAULT: &str = "http://127.0.0.1:50051";
+const QUERY_ALLOWED: &str =
+    "addresses like http://127.0.0.1:50051, separated by commas, all of them http or all https";
 
 fn live_config(reader: &mut Reader<'_>) -> live::Config {
     let default = live::Config::default();
@@ -142,12 +180,19 @@ fn per_second(reader: &mut Reader<'_>, key: &str, default: u32) -> NonZeroU32 {
     u32::try_from(number).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
 }
 
-/// An address with a scheme and a host: tonic would take less and fail with the first call.
-fn query_address(text: &str) -> Result<Uri, String> {
-    let uri: Uri = text.parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
-    match uri.scheme_str() {
-        Some("http" | "https") => Ok(uri),
-        _ => Err("the scheme is neither http nor https".into()),
+/// Addresses with a scheme and a host: tonic would take less and fail with the first call.
+fn query_addresses(text: &str) -> Result<Vec<Uri>, String> {
+    let read = |text: &str| {
+        let uri: Uri = text.trim().parse().map_err(|error: http::uri::InvalidUri| error.to_string())?;
+        match (uri.scheme_str(), uri.host()) {
+            (Some("http" | "https"), Some(_)) => Ok(uri),
+            _ => Err("the scheme is neither http nor https".to_owned()),
+        }
+    };
+    let addresses = text.split(',').map(read).collect::<Result<Vec<_>, _>>()?;
+    match addresses.iter().all(|address| address.scheme() == addresses.first().and_then(Uri::scheme)) {
+        true => Ok(addresses),
+        false => Err("some are http, some https".into()),
     }
 }
 
@@ -157,9 +202,10 @@ mod tests {
 
     #[test]
     fn an_address_needs_a_scheme() {
-        assert!(query_address(QUERY_DEFAULT).is_ok());
-        for bad in ["127.0.0.1:50051", "/path", "ftp://host", ""] {
-            assert!(query_address(bad).is_err(), "{bad}");
+        assert_eq!(query_addresses(QUERY_DEFAULT).unwrap().len(), 1);
+        assert_eq!(query_addresses("http://a:1, http://b:2").unwrap().len(), 2);
+        for bad in ["127.0.0.1:50051", "/path", "ftp://host", "", "http://a,", "http://a,https://b"] {
+            assert!(query_addresses(bad).is_err(), "{bad}");
         }
     }
 }

@@ -4,7 +4,7 @@ mod candles;
 mod codec;
 mod forward;
 mod health;
-mod status;
+pub(crate) mod status;
 pub(crate) mod stream;
 mod streaming;
 pub(crate) mod subscribe;
@@ -16,16 +16,22 @@ use http::{HeaderName, Method, header};
 use runtime::RoleContext;
 use tokio_util::task::TaskTracker;
 use tonic::service::Routes;
-use tower_http::cors::{Any, CorsLayer};
+use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::{Config, Error, candles::Candles, clients::Transport};
+use crate::{
+    Config, Error,
+    access::{Guard, Need, admit, check_origin},
+    candles::Candles,
+    clients::Transport,
+};
 
-pub(crate) use forward::Forward;
+pub(crate) use forward::{Forward, Pool};
 pub(crate) use status::unknown_method;
 
 /// All gRPC services of the gateway, for gRPC and for grpc-web.
 pub(crate) fn router(
     config: &Arc<Config>,
+    guard: &Guard,
     candles: &Candles,
     forward: Forward,
     tracker: &TaskTracker,
@@ -53,7 +59,9 @@ pub(crate) fn router(
         .reset_fallback()
         .layer(tonic_web::GrpcWebLayer::new())
         .layer(middleware::map_request(mark_transport))
-        .layer(cors()))
+        .layer(middleware::from_fn_with_state(Need::Caller(guard.clone()), admit))
+        .layer(middleware::from_fn_with_state(guard.clone(), check_origin))
+        .layer(cors(guard.clone())))
 }
 
 /// Remembers how the call came in, before grpc-web is turned into gRPC.
@@ -66,12 +74,14 @@ async fn mark_transport(mut request: Request) -> Request {
     request
 }
 
-/// Pages of any origin may call: the data is public, and no cookie gives anyone more.
-fn cors() -> CorsLayer {
-    let allowed = ["x-grpc-web", "x-user-agent", "grpc-timeout", "traceparent", "tracestate"];
+/// Tells browsers which pages may call, and what those may read.
+fn cors(guard: Guard) -> CorsLayer {
+    let allowed = ["x-grpc-web", "x-user-agent", "x-api-key", "grpc-timeout", "traceparent", "tracestate"];
     let exposed = ["grpc-status", "grpc-message", "grpc-status-details-bin"];
     CorsLayer::new()
-        .allow_origin(Any)
+        .allow_origin(AllowOrigin::predicate(move |_, parts| {
+            guard.origins().allow(&parts.uri, &parts.headers)
+        }))
         .allow_methods([Method::GET, Method::POST, Method::OPTIONS])
         .allow_headers(
             allowed

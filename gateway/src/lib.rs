@@ -5,6 +5,7 @@
 //! its own pace, and no client has a queue that could grow. [`run`] is the entry point.
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used))]
 
+pub mod access;
 mod candles;
 mod clients;
 mod config;

@@ -18,8 +18,20 @@ pub const LAG: &str = "ledgerflux_gateway_send_lag_seconds";
 pub const ERRORS: &str = "ledgerflux_gateway_errors_total";
 /// How WebSocket connections ended, by `reason`.
 pub const CLOSED: &str = "ledgerflux_gateway_websocket_closed_total";
-/// Calls that were forwarded to query, by `outcome`: `answered`, `unreachable`, `timeout`.
+/// Calls that were forwarded to query, by `outcome`: `answered`, `unreachable`, `timeout`, `shed`, `denied`.
 pub const FORWARDED: &str = "ledgerflux_gateway_forwarded_total";
+/// Attempts to ask query again, by `cause`: `unreachable`, `unavailable`.
+pub const FORWARD_RETRIES: &str = "ledgerflux_gateway_forward_retries_total";
+/// Instances of query, by `state`: `up`, `down`.
+pub const QUERY_INSTANCES: &str = "ledgerflux_gateway_query_instances";
+/// Requests whose credentials let nobody in, by `reason`: `missing`, `unknown`, `expired`, `invalid`.
+pub const AUTH_REFUSED: &str = "ledgerflux_gateway_auth_refused_total";
+/// Requests from pages that may not call.
+pub const ORIGIN_REFUSED: &str = "ledgerflux_gateway_origin_refused_total";
+/// Streams and WebSockets that were ended because the time of their caller was over, by `reason`: `expired`, `revoked`.
+pub const ACCESS_ENDED: &str = "ledgerflux_gateway_access_ended_total";
+/// What was refused because a key or token allows no more, by `quota`: `connections`, `calls`, `messages`, `products`.
+pub const QUOTA_REFUSED: &str = "ledgerflux_gateway_quota_refused_total";
 
 /// Tells the recorder what the metrics mean.
 pub fn describe() {
@@ -44,4 +56,14 @@ pub fn describe() {
     describe_counter!(ERRORS, Unit::Count, "Errors told to clients, by code");
     describe_counter!(CLOSED, Unit::Count, "WebSocket connections that ended, by reason");
     describe_counter!(FORWARDED, Unit::Count, "Calls forwarded to query, by outcome");
+    describe_counter!(FORWARD_RETRIES, Unit::Count, "Attempts to ask query again, by cause");
+    describe_gauge!(QUERY_INSTANCES, Unit::Count, "Instances of query, by state");
+    describe_counter!(AUTH_REFUSED, Unit::Count, "Requests whose credentials let nobody in, by reason");
+    describe_counter!(ORIGIN_REFUSED, Unit::Count, "Requests from pages that may not call");
+    describe_counter!(
+        ACCESS_ENDED,
+        Unit::Count,
+        "Streams ended because a key or token expired or was revoked"
+    );
+    describe_counter!(QUOTA_REFUSED, Unit::Count, "What a key or token allows no more of, by quota");
 }

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use axum::{Router, routing::any};
+use axum::{Router, middleware::from_fn_with_state, routing::any};
 use bus::Bus;
 use live::LiveFeed;
 use runtime::{
     RoleContext, drain_step,
-    http::{Limits, serve},
+    http::{Door, Limits, serve},
+    tls::{Identity, TlsError},
 };
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::{
     Config,
+    access::{AccessError, Guard, Need, admit, check_origin},
     candles::Candles,
     clients::Places,
     grpc,
@@ -37,9 +39,24 @@ pub enum Error {
     /// The descriptors for reflection cannot be read.
     #[error("reflection cannot be served")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// The keys cannot be used.
+    #[error("nobody could be let in")]
+    Access(#[source] AccessError),
+    /// The certificate cannot be used.
+    #[error("the listener cannot speak TLS")]
+    Tls(#[source] TlsError),
     /// The address of query cannot be used.
     #[error("gateway.query cannot be used")]
     Query(#[source] tonic::transport::Error),
+    /// The root certificates for query cannot be read.
+    #[error("{} cannot be read (gateway.query_ca_file)", path.display())]
+    QueryCa {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
 }
 
 /// Serves clients on `listener` until the shutdown is requested and every client has been told.
@@ -55,23 +72,32 @@ pub fn run(
     let latch = ctx.latch("live");
     latch.set_waiting("not started yet");
     async move {
+        let guard = Guard::open(config.access.clone()).map_err(Error::Access)?;
         let config = Arc::new(config);
-        let forward = grpc::Forward::new(&config, &ctx)?;
-        let history = QueryHistory::new(forward.clone());
+        let identity = config.tls.as_ref().map(Identity::open).transpose().map_err(Error::Tls)?;
+        let query = grpc::Pool::new(&config)?;
+        let forward = grpc::Forward::new(&config, query.clone(), &ctx);
+        let history = QueryHistory::new(forward.for_ourselves());
         let feed = LiveFeed::start(bus.clone(), config.live.clone())
             .with_history(Arc::new(history.clone()), HISTORY_READS_MAX);
         let candles = Candles::new(feed.clone(), history);
         let tracker = TaskTracker::new();
-        let router = router(&config, &candles, forward, &tracker, &ctx)?;
+        let router = router(&config, &guard, &candles, forward, &tracker, &ctx)?;
         let limits = Limits {
             connections_max: config.connections_max,
+            connections_per_address_max: config.connections_per_address_max,
+            header_timeout: config.header_timeout,
+            streams_per_connection_max: config.streams_per_connection_max,
+            pending_resets_max: config.pending_resets_max,
             drain_deadline: DRAIN_DEADLINE,
             ..Limits::default()
         };
         tokio::join!(
-            serve(listener, router, limits, ctx.shutdown.clone()),
+            serve(Door { listener, identity }, router, limits, ctx.shutdown.clone()),
             status::publish(bus, feed.clone(), ctx.clone()),
             ctx.shutdown.run_until(status::tell_readiness(feed, latch)),
+            query.follow(ctx.shutdown.clone()),
+            guard.follow(ctx.readiness.note("keys"), ctx.shutdown.clone()),
         );
         // The server accepts no one any more; the WebSocket clients have been told and are taking their leave.
         tracker.close();
@@ -82,14 +108,19 @@ pub fn run(
 
 fn router(
     config: &Arc<Config>,
+    guard: &Guard,
     candles: &Candles,
     forward: grpc::Forward,
     tracker: &TaskTracker,
     ctx: &RoleContext,
 ) -> Result<Router, Error> {
     let feed = candles.feed();
+    // Their callers may come without credentials: a WebSocket may send them later, and the page tells less without.
+    let if_given = || from_fn_with_state(Need::IfGiven(guard.clone()), admit);
+    let own_origin = from_fn_with_state(guard.clone(), check_origin);
     let sessions = Sessions {
         config: Arc::clone(config),
+        guard: guard.clone(),
         feed: feed.clone(),
         places: Places::new(config.websockets_max),
         cadence: ws::Cadence::new(),
@@ -98,8 +129,8 @@ fn router(
     };
     let facts = Facts { config: Arc::clone(config), feed: feed.clone(), readiness: ctx.readiness.clone() };
     Ok(Router::new()
-        .route("/ws", any(ws::upgrade).with_state(sessions))
-        .merge(status_pages::router(facts))
-        .merge(grpc::router(config, candles, forward, tracker, ctx)?)
+        .route("/ws", any(ws::upgrade).with_state(sessions).layer(if_given()).layer(own_origin))
+        .merge(status_pages::router(facts).layer(if_given()))
+        .merge(grpc::router(config, guard, candles, forward, tracker, ctx)?)
         .fallback(page::fallback))
 }

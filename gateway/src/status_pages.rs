@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Json, Router,
+    Extension, Json, Router,
     extract::State,
     response::{IntoResponse, Response},
     routing::get,
@@ -13,7 +13,7 @@ use live::LiveFeed;
 use runtime::Readiness;
 use serde::Serialize;
 
-use crate::{Config, FeedLabel};
+use crate::{Config, FeedLabel, access::Caller};
 
 /// What the answers are made of.
 #[derive(Clone, Debug)]
@@ -41,7 +41,9 @@ struct Info {
     /// The file that is replayed.
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<String>,
-    /// The products that have a price.
+    /// Whether callers need a key or a token.
+    auth_required: bool,
+    /// The products that have a price and that the caller may see.
     products: Vec<Product>,
 }
 
@@ -57,11 +59,12 @@ async fn ready(State(facts): State<Facts>) -> Response {
     (status, Json(report)).into_response()
 }
 
-async fn info(State(facts): State<Facts>) -> Response {
+async fn info(State(facts): State<Facts>, caller: Option<Extension<Caller>>) -> Response {
     let mut products: Vec<Product> = facts
         .feed
         .snapshots()
         .iter()
+        .filter(|snapshot| caller.as_ref().is_some_and(|caller| caller.allows(&snapshot.instrument)))
         .map(|snapshot| Product {
             venue: snapshot.instrument.venue.to_string(),
             product: snapshot.instrument.product.to_string(),
@@ -73,6 +76,8 @@ async fn info(State(facts): State<Facts>) -> Response {
         FeedLabel::Replay { file } => Some(file.clone()),
         FeedLabel::Live | FeedLabel::Simulated | FeedLabel::Other => None,
     };
-    let info = Info { version: env!("CARGO_PKG_VERSION"), feed: label.as_str(), file, products };
+    let auth_required = facts.config.access.required;
+    let info =
+        Info { version: env!("CARGO_PKG_VERSION"), feed: label.as_str(), file, auth_required, products };
     ([(header::CACHE_CONTROL, "no-store")], Json(info)).into_response()
 }

@@ -9,6 +9,7 @@
 
 mod batch;
 mod candle;
+mod deadline;
 mod event;
 mod gap;
 mod instrument;
@@ -25,6 +26,7 @@ mod time;
 
 pub use batch::{InvalidBatch, TICK_BYTES_MAX, tick_encoded_len};
 pub use candle::{InvalidInterval, candle, interval};
+pub use deadline::{call_timeout, call_timeout_text};
 pub use event::InvalidEvent;
 pub use gap::{InvalidGap, gap_state};
 pub use instrument::{InvalidName, requested_instrument};

@@ -18,6 +18,8 @@ pub(crate) struct Rules {
     pub(crate) broker_lost: bool,
     /// The feed itself sends wrong order: trades need not rise with positions.
     pub(crate) feed_disordered: bool,
+    /// Nobody may notice anything: no gap, also none that was repaired, and no event of one.
+    pub(crate) seamless: bool,
     /// How long it may take from the end of an outage until everything is live again.
     pub(crate) live_within: Duration,
 }
@@ -91,6 +93,9 @@ pub(crate) fn check(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Li
         line.told = format!("{name}: {}", line.told);
         lines.push(line);
     }
+    if rules.seamless {
+        lines.push(seams(evidence));
+    }
     lines.push(Line {
         check: "bars",
         ok: evidence.bars_that_differ == 0 && evidence.bars > 0,
@@ -102,6 +107,21 @@ pub(crate) fn check(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Li
         told: format!("{} latest prices are not the newest tick", evidence.latest_that_differ),
     });
     (lines, sums)
+}
+
+/// Everything by which somebody downstream could notice that something happened.
+fn seams(evidence: &Evidence) -> Line {
+    let mut seams = Found::default();
+    for gap in &evidence.gaps {
+        seams.add(|| format!("{gap:?}"));
+    }
+    for (name, seen) in &evidence.subscribers {
+        seen.told.iter().for_each(|told| seams.add(|| format!("{name}: {told}")));
+        if seen.connections != 1 {
+            seams.add(|| format!("{name}: {} connections", seen.connections));
+        }
+    }
+    seams.line("seamless", "gaps, or events that tell a subscriber of one")
 }
 
 /// Sent = stored + rejected + in gaps, with no trade in two of them.

@@ -49,6 +49,8 @@ pub(crate) struct Seen {
     /// The last position of each product on this connection.
     pub(crate) positions: BTreeMap<String, (u32, u64)>,
     pub(crate) connections: u64,
+    /// What it was told of holes, repairs and stale feeds.
+    pub(crate) told: Vec<String>,
 }
 
 impl Seen {

@@ -43,7 +43,8 @@ impl Life {
         self.recoveries.clear();
     }
 
-    /// Waits until every process is ready and each product's ticks of after this call are stored, answered and streamed.
+    /// Waits until every process is ready and each product's ticks of after this call are stored, answered and streamed. Says
+    /// how long that took and what came last.
     pub(crate) async fn await_live(
         &mut self,
         fault: &str,
@@ -51,19 +52,17 @@ impl Life {
         ops: &[(String, String)],
         query: &str,
         subscribers: [&Watched<Seen>; 2],
-    ) -> Duration {
+    ) -> (Duration, String) {
         let from = now();
-        loop {
-            let missing = match self.missing(from, ops, query, subscribers).await {
-                Ok(()) => break,
-                Err(missing) => missing,
-            };
+        let mut last = "nothing".to_owned();
+        while let Err(missing) = self.missing(from, ops, query, subscribers).await {
             assert!(since.elapsed() < GIVEN_UP_AFTER, "not live {GIVEN_UP_AFTER:?} after {fault}: {missing}");
+            last = missing;
             tokio::time::sleep(POLL_INTERVAL).await;
         }
         let took = since.elapsed();
         self.recoveries.entry(fault.to_owned()).or_default().push(took);
-        took
+        (took, last)
     }
 
     async fn missing(

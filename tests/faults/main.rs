@@ -37,6 +37,7 @@ fn rules(options: &Options) -> Rules {
         exchange_killed: false,
         broker_lost: false,
         feed_disordered: false,
+        seamless: false,
         live_within: options.live_within,
     }
 }

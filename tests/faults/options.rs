@@ -93,6 +93,7 @@ impl Options {
             rate: self.rate,
             products: self.products,
             shards: self.shards,
+            ingestors: 1,
             count: self.count,
             soak: self.soak,
             calm: Duration::from_secs(2),

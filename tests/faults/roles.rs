@@ -11,7 +11,7 @@ use crate::support::{self, ledgerflux};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Role {
     Simulator,
-    Ingestor,
+    Ingestor(u16),
     Normalizer(u16),
     Snapshotter(u16),
     Query,
@@ -22,7 +22,7 @@ impl Role {
     pub(crate) fn command(self) -> &'static str {
         match self {
             Self::Simulator => "simulator",
-            Self::Ingestor => "ingestor",
+            Self::Ingestor(_) => "ingestor",
             Self::Normalizer(_) => "normalizer",
             Self::Snapshotter(_) => "snapshotter",
             Self::Query => "query",
@@ -33,7 +33,9 @@ impl Role {
     /// Its name, e.g. `normalizer-0`.
     pub(crate) fn name(self) -> String {
         match self {
-            Self::Normalizer(shard) | Self::Snapshotter(shard) => format!("{}-{shard}", self.command()),
+            Self::Ingestor(number) | Self::Normalizer(number) | Self::Snapshotter(number) => {
+                format!("{}-{number}", self.command())
+            }
             other => other.command().to_owned(),
         }
     }
@@ -85,7 +87,7 @@ impl Surroundings {
             command = command.args(["--database", &format!("postgres://postgres@{database}/{name}")]);
         }
         command = match role {
-            Role::Ingestor => {
+            Role::Ingestor(_) => {
                 let feed = format!("ws://{}", self.links.get("exchange").address());
                 command.args(["--feed", &feed, "--products", &self.products.join(",")])
             }

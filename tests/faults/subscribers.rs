@@ -7,7 +7,7 @@ use std::time::Duration;
 use domain::{UnixNanos, parse_number};
 use futures::{SinkExt as _, StreamExt as _};
 use proto::v1::{
-    DeliveryPolicy, LosslessDelivery, SubscribeRequest, delivery_policy::Policy,
+    DeliveryPolicy, LosslessDelivery, StreamEventKind, SubscribeRequest, delivery_policy::Policy,
     streaming_service_client::StreamingServiceClient, subscribe_response::Message,
 };
 use serde_json::Value;
@@ -17,6 +17,14 @@ use tokio_tungstenite::tungstenite;
 use crate::evidence::Seen;
 
 const RECONNECT_DELAY: Duration = Duration::from_millis(50);
+/// Events that a stream without a seam does not have.
+const BREAKS: [StreamEventKind; 5] = [
+    StreamEventKind::Gap,
+    StreamEventKind::Repaired,
+    StreamEventKind::Stale,
+    StreamEventKind::Lagged,
+    StreamEventKind::NotRecovered,
+];
 
 /// A task with something to look at; it ends when this is dropped.
 pub(crate) struct Watched<T> {
@@ -118,7 +126,13 @@ async fn follow_grpc(address: &str, seen: &Mutex<Seen>) -> anyhow::Result<()> {
                 lock(seen).snapshot(snapshot.instrument.product.as_str(), position);
                 continue;
             }
-            _ => continue,
+            Some(Message::Event(event)) => {
+                if BREAKS.contains(&event.kind()) {
+                    lock(seen).told.push(format!("{} {}", event.kind().as_str_name(), event.product));
+                }
+                continue;
+            }
+            None => continue,
         };
         let tick = domain::Tick::try_from(update.tick.expect("a tick")).expect("a tick that can be read");
         let Some(position) = tick.position().filter(|_| !tick.flags.backfilled) else { continue };

@@ -24,6 +24,8 @@ pub(crate) struct Setup {
     pub(crate) rate: u32,
     pub(crate) products: u16,
     pub(crate) shards: u16,
+    /// How many ingestors follow the exchange side by side.
+    pub(crate) ingestors: u16,
     /// How often a fault is repeated.
     pub(crate) count: u32,
     /// How long the soak takes.
@@ -105,9 +107,7 @@ impl World {
 
     /// Every role but the exchange, in an order in which they can be started.
     pub(crate) fn roles(&self) -> Vec<Role> {
-        let shards = || 0..self.setup.shards;
-        let workers = shards().map(Role::Snapshotter).chain(shards().map(Role::Normalizer));
-        workers.chain([Role::Query, Role::Gateway, Role::Ingestor]).collect()
+        roles(&self.setup).collect()
     }
 
     /// Starts a role. Whoever had it before must have ended.
@@ -143,12 +143,12 @@ impl World {
 
     /// Measures how long it takes from now, the end of an outage, until ticks come out at every exit again.
     pub(crate) async fn recovers(&mut self, fault: &str) {
-        let took = self.is_live(fault).await;
+        let (took, last) = self.is_live(fault).await;
         let at = self.started.elapsed().as_secs_f64();
-        println!("    {at:6.1} s  {fault}: live again after {:.2} s", took.as_secs_f64());
+        println!("    {at:6.1} s  {fault}: live again after {:.2} s; last: {last}", took.as_secs_f64());
     }
 
-    async fn is_live(&mut self, fault: &str) -> Duration {
+    async fn is_live(&mut self, fault: &str) -> (Duration, String) {
         let since = Instant::now();
         let mut addresses = Vec::new();
         for (role, process) in &mut self.processes {
@@ -197,7 +197,7 @@ impl World {
             ..bus::Config::default()
         };
         let bus = bus::Bus::connect(&config).await.expect("a connection to the broker");
-        let ingestor = self.process(Role::Ingestor).address("ops", START).await;
+        let ingestor = self.process(Role::Ingestor(0)).address("ops", START).await;
         testkit::eventually(SOON * 2, || async {
             let (_, metrics) = crate::roles::get(&ingestor, "/metrics").await?;
             let mut waiting = support::counted(&metrics, "ledgerflux_bus_raw_buffered_ticks");
@@ -242,6 +242,12 @@ pub(crate) fn exchange_arguments(setup: &Setup) -> Vec<String> {
     usual.into_iter().chain(setup.exchange.iter().cloned()).collect()
 }
 
+fn roles(setup: &Setup) -> impl Iterator<Item = Role> {
+    let shards = || 0..setup.shards;
+    let workers = shards().map(Role::Snapshotter).chain(shards().map(Role::Normalizer));
+    workers.chain([Role::Query, Role::Gateway]).chain((0..setup.ingestors).map(Role::Ingestor))
+}
+
 /// `P0-USD`, `P1-USD` and so on.
 pub(crate) fn products(count: u16) -> Vec<String> {
     (0..count).map(|number| format!("P{number}-USD")).collect()
@@ -260,9 +266,7 @@ async fn surroundings(
     for name in ["exchange", "clients", "query"] {
         links.add(name.into(), "127.0.0.1:9").await;
     }
-    let shards = || 0..setup.shards;
-    let workers = shards().map(Role::Snapshotter).chain(shards().map(Role::Normalizer));
-    for role in workers.chain([Role::Query, Role::Gateway, Role::Ingestor]) {
+    for role in roles(setup) {
         links.add(format!("nats-{}", role.name()), &nats).await;
         if matches!(role, Role::Snapshotter(_) | Role::Query) {
             links.add(format!("database-{}", role.name()), &postgres).await;

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use tonic::{
     Request,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
     transport::{Channel, ClientTlsConfig, Endpoint},
 };
 
@@ -23,11 +25,28 @@ pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(30);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The channel, with the key on every call.
+pub(crate) type Calls = InterceptedService<Channel, Key>;
+
+/// What a call says of its caller.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Key(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Key {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, tonic::Status> {
+        if let Some(key) = &self.0 {
+            request.metadata_mut().insert("authorization", key.clone());
+        }
+        Ok(request)
+    }
+}
+
 /// A connection to a gateway. Cheap to clone; clones share the connection.
 #[derive(Clone, Debug)]
 pub struct Client {
-    market_data: MarketDataServiceClient<Channel>,
-    streaming: StreamingServiceClient<Channel>,
+    channel: Channel,
+    market_data: MarketDataServiceClient<Calls>,
+    streaming: StreamingServiceClient<Calls>,
     venue: String,
 }
 
@@ -52,11 +71,25 @@ impl Client {
 
     /// A client on a connection that the caller made, e.g. with certificates of their own.
     pub fn new(channel: Channel) -> Self {
+        Self::with(channel, Key::default(), String::new())
+    }
+
+    fn with(channel: Channel, key: Key, venue: String) -> Self {
         Self {
-            market_data: MarketDataServiceClient::new(channel.clone()),
-            streaming: StreamingServiceClient::new(channel),
-            venue: String::new(),
+            market_data: MarketDataServiceClient::with_interceptor(channel.clone(), key.clone()),
+            streaming: StreamingServiceClient::with_interceptor(channel.clone(), key),
+            channel,
+            venue,
         }
+    }
+
+    /// The same connection with an API key (or a JWT) on every call, for a gateway that asks for one.
+    pub fn with_key(self, key: &str) -> Result<Self, Error> {
+        let mut value: MetadataValue<Ascii> =
+            format!("Bearer {key}").parse().map_err(|_| Error::InvalidKey)?;
+        // It shows up in no log of ours.
+        value.set_sensitive(true);
+        Ok(Self::with(self.channel, Key(Some(value)), self.venue))
     }
 
     /// The same connection for the products of `venue`; without this they are those of `coinbase`.

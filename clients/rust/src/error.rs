@@ -15,6 +15,9 @@ pub enum Error {
         #[source]
         source: tonic::transport::Error,
     },
+    /// The key has characters that no header may have.
+    #[error("the key is not one: it has characters other than visible ASCII")]
+    InvalidKey,
     /// Nobody answers at the endpoint.
     #[error("cannot connect to {endpoint}")]
     Connect {
@@ -53,7 +56,35 @@ impl Error {
         match self {
             Self::Connect { .. } => true,
             Self::Call { status, .. } => status.code() == Code::Unavailable,
-            Self::InvalidEndpoint { .. } | Self::Incomplete { .. } => false,
+            Self::InvalidEndpoint { .. } | Self::InvalidKey | Self::Incomplete { .. } => false,
+        }
+    }
+
+    /// Whether the request itself is refused (an unknown product, a token that will not do), so that the same one will be
+    /// refused again.
+    pub fn is_request_at_fault(&self) -> bool {
+        match self {
+            Self::Call { status, .. } => matches!(
+                status.code(),
+                Code::InvalidArgument
+                    | Code::NotFound
+                    | Code::FailedPrecondition
+                    | Code::OutOfRange
+                    | Code::Unimplemented
+            ),
+            Self::InvalidEndpoint { .. } => true,
+            Self::InvalidKey | Self::Connect { .. } | Self::Incomplete { .. } => false,
+        }
+    }
+
+    /// Whether the server wants a key, or another one.
+    pub fn is_unauthorized(&self) -> bool {
+        match self {
+            Self::Call { status, .. } => {
+                matches!(status.code(), Code::Unauthenticated | Code::PermissionDenied)
+            }
+            Self::InvalidKey => true,
+            Self::InvalidEndpoint { .. } | Self::Connect { .. } | Self::Incomplete { .. } => false,
         }
     }
 }

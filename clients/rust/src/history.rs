@@ -3,11 +3,11 @@
 use std::collections::VecDeque;
 
 use futures::{Stream, stream};
-use tonic::{Request, transport::Channel};
+use tonic::Request;
 
 use crate::{
     Error,
-    client::CALL_TIMEOUT,
+    client::{CALL_TIMEOUT, Calls},
     v1::{self, list_ticks_request::Range, market_data_service_client::MarketDataServiceClient},
 };
 
@@ -55,14 +55,14 @@ impl From<Order> for v1::SortOrder {
 /// The ticks of a range. Holds one page at a time and asks for the next one when it is read to its end.
 #[derive(Debug)]
 pub struct Ticks {
-    service: MarketDataServiceClient<Channel>,
+    service: MarketDataServiceClient<Calls>,
     /// The request for the next page; `None` after the last one.
     next: Option<v1::ListTicksRequest>,
     page: VecDeque<v1::Tick>,
 }
 
 impl Ticks {
-    pub(crate) fn new(service: MarketDataServiceClient<Channel>, first: v1::ListTicksRequest) -> Self {
+    pub(crate) fn new(service: MarketDataServiceClient<Calls>, first: v1::ListTicksRequest) -> Self {
         Self { service, next: Some(first), page: VecDeque::new() }
     }
 

@@ -87,6 +87,9 @@ pub struct Delivery<T = TickBatch> {
     pub context: Context,
     /// Whether this message was given out before, as far as is known.
     pub redelivered: bool,
+    /// Whether it does not follow upon what was given out of its product before: messages in between left the stream unread, or
+    /// it does not name the one before it.
+    pub detached: bool,
     receipt: Receipt,
     previous: Option<Previous>,
 }
@@ -247,7 +250,7 @@ impl<T: Payload> WorkReader<T> {
 
     /// Tells of the messages that were gone before those that have arrived; never after anything newer was acknowledged.
     async fn tell_overruns(&mut self) -> Result<(), FetchError> {
-        let outcome = self.chain.tell(&self.bus, &self.arrived).await;
+        let outcome = self.chain.tell(&self.bus, &mut self.arrived).await;
         outcome.inspect_err(|_| {
             self.reset = Some(ResetCause::FetchError);
             self.arrived.clear();
@@ -302,6 +305,7 @@ impl<T: Payload> WorkReader<T> {
     fn delivery(&self, message: WorkMessage, redelivered: bool) -> Delivery<T> {
         let stored = message.stored;
         let content = codec::decode(&stored);
+        let previous = Previous::of(&stored.headers);
         if content.is_err() {
             metrics::undecodable(self.work.stream());
         }
@@ -312,8 +316,9 @@ impl<T: Payload> WorkReader<T> {
             content,
             context: stored.headers.trace_context(),
             redelivered,
+            detached: previous.is_none(),
             receipt: message.receipt,
-            previous: Previous::of(&stored.headers),
+            previous,
         }
     }
 }

@@ -168,6 +168,13 @@ impl Archive {
             let room = PAGE_TICKS - ticks.len();
             ticks.extend(self.history.ticks(instrument, Position { run, sequence: 0 }, room).await?);
         }
+        if run > anchor.run {
+            // Read in several steps: what is oldest is dropped first, so that nothing was dropped while it is still there.
+            let oldest = self.history.ticks(instrument, anchor, 1).await?;
+            if oldest.first().and_then(Tick::position) != Some(anchor) {
+                return Ok(Answer::Never(NotRecovered::NotStored { wanted: anchor }));
+            }
+        }
         ticks.retain(|tick| tick.position().is_some_and(|position| position >= from));
         ticks.dedup_by_key(|tick| tick.position());
         Ok(if ticks.is_empty() { Answer::Behind } else { Answer::Ticks(ticks) })

@@ -18,9 +18,12 @@ pub const RUNTIME_TASK_FAILURES_TOTAL: &str = "ledgerflux_runtime_task_failures_
 pub const RUNTIME_TASK_RESTARTS_TOTAL: &str = "ledgerflux_runtime_task_restarts_total";
 /// 1 while the process is ready to do its job, else 0.
 pub const RUNTIME_READY: &str = "ledgerflux_runtime_ready";
+/// Connections to an HTTP listener that were not served to their end; label `reason`: `per_address` (too many of one address),
+/// `handshake` (no TLS, or not in time), `cut` (silent, too slow, or against the protocol).
+pub const RUNTIME_HTTP_REFUSED_TOTAL: &str = "ledgerflux_runtime_http_refused_total";
 
 /// Every metric of this crate, for the test that compares dashboards and alerts with what exists.
-pub const ALL: [&str; 8] = [
+pub const ALL: [&str; 9] = [
     PROCESS_START_TIME_SECONDS,
     BUILD_INFO,
     PROCESS_RESIDENT_MEMORY_BYTES,
@@ -29,6 +32,7 @@ pub const ALL: [&str; 8] = [
     RUNTIME_TASK_FAILURES_TOTAL,
     RUNTIME_TASK_RESTARTS_TOTAL,
     RUNTIME_READY,
+    RUNTIME_HTTP_REFUSED_TOTAL,
 ];
 
 /// Gives the recorder the units and help texts.
@@ -49,4 +53,9 @@ pub fn describe() {
         "Tasks that were started again after a failure"
     );
     describe_gauge!(RUNTIME_READY, Unit::Count, "1 while the process is ready to do its job, else 0");
+    describe_counter!(
+        RUNTIME_HTTP_REFUSED_TOTAL,
+        Unit::Count,
+        "Connections that were not served to their end, by reason"
+    );
 }

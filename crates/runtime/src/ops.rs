@@ -8,12 +8,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Json, Response};
 use axum::routing::get;
-use tokio::net::TcpListener;
 use tonic_health::ServingStatus;
 use tonic_health::server::{HealthReporter, health_reporter};
 
 use crate::config::Reader;
-use crate::http::{Limits, serve as serve_http};
+use crate::http::{Door, Limits, serve as serve_http};
 use crate::{Readiness, Shutdown, metrics, telemetry};
 
 /// Prometheus, a kubelet and an operator with a browser: more than that is a mistake somewhere.
@@ -38,7 +37,7 @@ impl Config {
 
 /// Serves the endpoints until the shutdown is requested. Give it a shutdown of its own that comes last, so that `/ready`
 /// tells how the drain goes and `/metrics` is scraped once more.
-pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdown) {
+pub async fn serve(door: impl Into<Door>, readiness: Readiness, shutdown: Shutdown) {
     let (reporter, health) = health_reporter();
     let grpc = tonic::service::Routes::new(health)
         .into_axum_router()
@@ -54,7 +53,7 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Shutdo
     let limits =
         Limits { connections_max: CONNECTIONS_MAX, drain_deadline: DRAIN_DEADLINE, ..Limits::default() };
     tokio::join!(
-        serve_http(listener, router, limits, shutdown.clone()),
+        serve_http(door, router, limits, shutdown.clone()),
         shutdown.run_until(follow_readiness(reporter, readiness)),
     );
 }

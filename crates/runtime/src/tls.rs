@@ -1,5 +1,7 @@
 //! TLS with one provider of cryptography, ring: two in one process make rustls refuse to choose.
 
+mod identity;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,6 +10,8 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use rustls_pki_types::pem::{self, PemObject};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use tracing::{debug, warn};
+
+pub use self::identity::{Connection, Files, Identity, connections};
 
 /// Why there is no TLS configuration.
 #[derive(Debug, thiserror::Error)]

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use domain::{Completeness, Instrument, MINUTE, TimeRange, UnixNanos};
+use domain::{Completeness, Instrument, MINUTE, Tick, TimeRange, UnixNanos};
 use sea_orm::{ConnectionTrait, Statement, Value};
 
 use crate::{
-    Store, StoreError,
+    HistoryKey, Store, StoreError,
     candles::bound,
     error::during,
     row::{unsigned, unsigned_option},
@@ -50,9 +50,17 @@ impl Store {
         instrument: &Instrument,
         range: TimeRange,
     ) -> Result<Completeness, StoreError> {
-        let horizon = self.horizon().await?;
-        let kept = TimeRange { from: range.from.max(horizon.unwrap_or(UnixNanos::MIN)), until: range.until };
-        self.within("count the trades", self.count_range(instrument, range, kept, horizon)).await
+        self.within("count the trades", self.count_range(instrument, range, None)).await
+    }
+
+    /// The same, for who has read all ticks of `range` already: what lies within is then taken from them.
+    pub async fn completeness_of(
+        &self,
+        instrument: &Instrument,
+        range: TimeRange,
+        ticks: &[(HistoryKey, Tick)],
+    ) -> Result<Completeness, StoreError> {
+        self.within("count the trades", self.count_range(instrument, range, Some(ticks))).await
     }
 
     /// The newest trade of `instrument` before `time`.
@@ -77,9 +85,10 @@ impl Store {
         &self,
         name: &Instrument,
         asked: TimeRange,
-        kept: TimeRange,
-        horizon: Option<UnixNanos>,
+        ticks: Option<&[(HistoryKey, Tick)]>,
     ) -> Result<Completeness, StoreError> {
+        let horizon = self.horizon().await?;
+        let kept = TimeRange { from: asked.from.max(horizon.unwrap_or(UnixNanos::MIN)), until: asked.until };
         let mut completeness = Completeness { horizon, ..Completeness::default() };
         if kept.from >= kept.until {
             completeness.open_gaps = self.count_open_gaps(name, asked, None, None).await?;
@@ -94,11 +103,19 @@ impl Store {
             until => self.edge_from(name, until).await?,
         };
         completeness.open_gaps = self.count_open_gaps(name, asked, before, after).await?;
-        completeness.stored_trades = self.count_trades(name, kept).await?;
-        let first = self.edge_from(name, kept.from).await?.filter(|edge| edge.event_time < kept.until);
-        let last = self.edge_before(name, kept.until).await?.filter(|edge| edge.event_time >= kept.from);
-        completeness.expected_trades = match (first, last) {
-            (Some(first), Some(last)) => {
+        let (stored, edges) = match ticks {
+            Some(ticks) => trades_of(ticks, kept),
+            None => {
+                let first =
+                    self.edge_from(name, kept.from).await?.filter(|edge| edge.event_time < kept.until);
+                let last =
+                    self.edge_before(name, kept.until).await?.filter(|edge| edge.event_time >= kept.from);
+                (self.count_trades(name, kept).await?, first.zip(last))
+            }
+        };
+        completeness.stored_trades = stored;
+        completeness.expected_trades = match edges {
+            Some((first, last)) => {
                 let is_start_known = asked.from == UnixNanos::MIN
                     || before.is_some_and(|before| before.is_followed_by(&first));
                 let is_end_known =
@@ -107,9 +124,9 @@ impl Store {
                     && is_end_known
                     && !self.is_numbered_anew(name, kept, first.event_time).await?;
                 // More than the numbers allow: they do not count these trades.
-                span(first, last).filter(|span| is_known && *span >= completeness.stored_trades)
+                span(first, last).filter(|span| is_known && *span >= stored)
             }
-            _ => before.zip(after).filter(|(before, after)| before.is_followed_by(after)).map(|_| 0),
+            None => before.zip(after).filter(|(before, after)| before.is_followed_by(after)).map(|_| 0),
         };
         Ok(completeness)
     }
@@ -300,6 +317,16 @@ impl Store {
         }
         Ok(false)
     }
+}
+
+/// How many trades `ticks` have in `range`, and the first and the last of those with a number.
+fn trades_of(ticks: &[(HistoryKey, Tick)], range: TimeRange) -> (u64, Option<(TradeAt, TradeAt)>) {
+    let within = |key: &HistoryKey| key.event_time >= range.from && key.event_time < range.until;
+    let trades = ticks.iter().filter(|(key, tick)| tick.last_trade.is_some() && within(key));
+    let stored = u64::try_from(trades.clone().count()).unwrap_or(u64::MAX);
+    let numbered = trades.map(|(key, _)| key).filter(|key| key.trade_id.is_some());
+    let at = |key: &HistoryKey| TradeAt { event_time: key.event_time, trade_id: key.trade_id };
+    (stored, numbered.clone().min().map(at).zip(numbered.max().map(at)))
 }
 
 /// How many trades the numbers from `first` to `last` are.

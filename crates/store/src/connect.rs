@@ -1,6 +1,10 @@
 //! Connections: how they are made, tested and bounded.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use sea_orm::{
     ConnectOptions, ConnectionTrait, Database, DatabaseConnection, DbBackend, DbErr, RuntimeErr, Statement,
@@ -32,6 +36,9 @@ const MIGRATIONS: [&str; 7] = [
 const INSUFFICIENT_PRIVILEGE: &str = "42501";
 /// How long the test of a connection before its use may take: one whose other end vanished never answers.
 const TEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same for so long after one was found like that.
+const SUSPECT_TEST_TIMEOUT: Duration = Duration::from_millis(250);
+const SUSPICION: Duration = Duration::from_secs(10);
 /// How long SQLite waits for another process to end its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -220,6 +227,7 @@ const IDLE_IN_TRANSACTION_MAX_MS: &str = "5000";
 
 async fn postgres(config: &Config, url: String) -> Result<DatabaseConnection, StoreError> {
     let mut options = options(config, url);
+    let silence = Arc::new(Silence::default());
     let statement_timeout_ms = config.statement_timeout.as_millis().to_string();
     options
         .max_connections(config.pool_size_max.max(1))
@@ -242,14 +250,33 @@ async fn postgres(config: &Config, url: String) -> Result<DatabaseConnection, St
                 ("TimeZone", "UTC"),
             ])
         })
-        .map_sqlx_postgres_before_acquire(|connection, _| {
-            Box::pin(async move { Ok(answers(connection).await) })
+        .map_sqlx_postgres_before_acquire(move |connection, _| {
+            let silence = Arc::clone(&silence);
+            Box::pin(async move { Ok(silence.answers(connection).await) })
         });
     Database::connect(options).await.map_err(StoreError::Connect)
 }
 
-async fn answers(connection: &mut PgConnection) -> bool {
-    matches!(tokio::time::timeout(TEST_TIMEOUT, connection.ping()).await, Ok(Ok(())))
+/// When a connection last failed its test by saying nothing.
+///
+/// Where one connection has fallen silent the others of the pool mostly have, too, and they are tested one after the other:
+/// with the full time for each, the first call would wait for all of them together.
+#[derive(Debug, Default)]
+struct Silence(Mutex<Option<Instant>>);
+
+impl Silence {
+    async fn answers(&self, connection: &mut PgConnection) -> bool {
+        let last = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_recent = last.is_some_and(|at| at.elapsed() < SUSPICION);
+        let limit = if is_recent { SUSPECT_TEST_TIMEOUT } else { TEST_TIMEOUT };
+        match tokio::time::timeout(limit, connection.ping()).await {
+            Ok(answer) => answer.is_ok(),
+            Err(_) => {
+                *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+                false
+            }
+        }
+    }
 }
 
 /// SQLite has one writer at a time; one connection makes writers queue here instead of polling for a lock.

@@ -11,8 +11,12 @@ use crate::{
     entity::gaps::{Column, Entity, Model},
     error::during,
     gaps::{name_of_state, read, row},
-    row::is,
 };
+
+/// How many gaps one statement counts and writes.
+const AT_ONCE_MAX: usize = 100;
+/// Trades between two gaps up to which what is known of both is read together.
+const NEAR: i64 = 10_000;
 
 /// The first and the last of consecutive trades.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,7 +32,12 @@ impl Store {
     /// others become gaps of their own, with the times and the cause of `gap`. Trades that are stored already count as
     /// repaired. `state` and `repaired_count` of `gap` are not looked at.
     pub async fn record_gap(&self, gap: &Gap) -> Result<Vec<Gap>, StoreError> {
-        self.within_write("record a gap", self.change_gaps(gap, false)).await
+        self.record_gaps(std::slice::from_ref(gap)).await
+    }
+
+    /// The same for many, in one transaction; where they overlap the earlier one counts. One that cannot be stored refuses all.
+    pub async fn record_gaps(&self, gaps: &[Gap]) -> Result<Vec<Gap>, StoreError> {
+        self.within_write("record gaps", self.add_gaps(gaps)).await
     }
 
     /// Records that the trades of `gap` are missing and that nobody has those which are not stored. A gap that reaches
@@ -36,32 +45,125 @@ impl Store {
     ///
     /// A trade that comes all the same is stored and counted.
     pub async fn give_up_gap(&self, gap: &Gap) -> Result<Vec<Gap>, StoreError> {
-        self.within_write("give up a gap", self.change_gaps(gap, true)).await
+        self.within_write("give up a gap", self.give_up(gap)).await
     }
 
-    async fn change_gaps(&self, gap: &Gap, give_up: bool) -> Result<Vec<Gap>, StoreError> {
-        let template = Model { state: name_of_state(GapState::Open).into(), ..row(gap)? };
+    async fn add_gaps(&self, gaps: &[Gap]) -> Result<Vec<Gap>, StoreError> {
+        let mut told = gaps.iter().map(template).collect::<Result<Vec<_>, _>>()?;
+        told.retain(|gap| gap.first_trade_id <= gap.last_trade_id);
+        if told.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Stable: of two that overlap the earlier one stays in front.
+        told.sort_by(|one, other| place(one).cmp(&place(other)));
+        let transaction = self.begin_turn(gaps.iter().map(|gap| &gap.instrument)).await?;
+        let mut now = Vec::new();
+        for near in told.chunk_by(are_near) {
+            now.extend(add(&transaction, near).await?);
+        }
+        transaction.commit().await.map_err(during("commit gaps"))?;
+        now.iter().map(read).collect()
+    }
+
+    async fn give_up(&self, gap: &Gap) -> Result<Vec<Gap>, StoreError> {
+        let template = template(gap)?;
         let span = Span::of(&template);
         if span.first > span.last {
             return Ok(Vec::new());
         }
         let transaction = self.begin_turn([&gap.instrument].into_iter()).await?;
-        let known = overlapping(&transaction, gap, span).await?;
-        let known: Vec<Span> = known.iter().map(Span::of).collect();
-        for missing in span.without(&known) {
-            insert(&transaction, piece(&transaction, &template, missing, GapState::Open).await?).await?;
-        }
-        if give_up {
-            for known in overlapping(&transaction, gap, span).await? {
-                if known.state == name_of_state(GapState::Open) {
-                    divide(&transaction, known, span).await?;
-                }
+        for known in add(&transaction, std::slice::from_ref(&template)).await? {
+            if known.state == name_of_state(GapState::Open) {
+                divide(&transaction, known, span).await?;
             }
         }
-        let now = overlapping(&transaction, gap, span).await?;
+        let now = overlapping(&transaction, &template, span).await?;
         transaction.commit().await.map_err(during("commit a gap"))?;
         now.iter().map(read).collect()
     }
+}
+
+/// The row of a gap that is open and of which nothing is known to be there.
+fn template(gap: &Gap) -> Result<Model, StoreError> {
+    Ok(Model { state: name_of_state(GapState::Open).into(), repaired_count: 0, ..row(gap)? })
+}
+
+fn place(gap: &Model) -> (&str, &str, i64, i64) {
+    (&gap.venue, &gap.product, gap.run, gap.first_trade_id)
+}
+
+/// Whether what is known around one of two gaps, the first by place, may as well be read together with that around the other.
+fn are_near(one: &Model, next: &Model) -> bool {
+    (&one.venue, &one.product, one.run) == (&next.venue, &next.product, next.run)
+        && next.first_trade_id.saturating_sub(one.last_trade_id) < NEAR
+}
+
+/// Adds what no gap has yet of the trades in `told`, which are of one numbering and sorted. Returns the gaps that those trades
+/// lie in now, by trade.
+async fn add(transaction: &DatabaseTransaction, told: &[Model]) -> Result<Vec<Model>, StoreError> {
+    let spans: Vec<Span> = told.iter().map(Span::of).collect();
+    let (Some(first), Some(last)) =
+        (spans.iter().map(|span| span.first).min(), spans.iter().map(|span| span.last).max())
+    else {
+        return Ok(Vec::new());
+    };
+    let mut gaps = match told.first() {
+        Some(numbering) => overlapping(transaction, numbering, Span { first, last }).await?,
+        None => Vec::new(),
+    };
+    let mut taken: Vec<Span> = gaps.iter().map(Span::of).collect();
+    let mut missing = Vec::new();
+    for (gap, span) in told.iter().zip(&spans) {
+        for Span { first, last } in span.without(&taken) {
+            let at = taken.partition_point(|taken| taken.first < first);
+            taken.insert(at, Span { first, last });
+            missing.push(Model { first_trade_id: first, last_trade_id: last, ..gap.clone() });
+        }
+    }
+    for some in missing.chunks_mut(AT_ONCE_MAX) {
+        count_stored(transaction, some).await?;
+        let rows = some.iter().map(|gap| gap.clone().into_active_model());
+        let inserted = Entity::insert_many(rows).exec_without_returning(transaction).await;
+        inserted.map_err(during("write gaps"))?;
+    }
+    gaps.append(&mut missing);
+    gaps.retain(|gap| {
+        spans.iter().any(|span| span.first <= gap.last_trade_id && gap.first_trade_id <= span.last)
+    });
+    gaps.sort_by_key(|gap| gap.first_trade_id);
+    Ok(gaps)
+}
+
+/// Counts the trades of these gaps, which are of one numbering, that are stored.
+async fn count_stored(transaction: &DatabaseTransaction, gaps: &mut [Model]) -> Result<(), StoreError> {
+    let Some(Model { venue, product, run, .. }) = gaps.first().cloned() else { return Ok(()) };
+    let spans: Vec<String> = gaps
+        .iter()
+        .map(|gap| {
+            format!(
+                "SELECT CAST({} AS BIGINT) AS first, CAST({} AS BIGINT) AS last",
+                gap.first_trade_id, gap.last_trade_id
+            )
+        })
+        .collect();
+    let count = Statement::from_sql_and_values(
+        transaction.get_database_backend(),
+        format!(
+            "SELECT first, (SELECT count(DISTINCT trade_id) FROM tick_history WHERE venue = $1 AND product = $2 AND run = $3 \
+             AND trade_id IS NOT NULL AND trade_id >= first AND trade_id <= last) AS stored FROM ({}) AS missing",
+            spans.join(" UNION ALL ")
+        ),
+        [venue.into(), product.into(), run.into()],
+    );
+    let counting = during("count the trades of gaps");
+    for row in transaction.query_all_raw(count).await.map_err(&counting)? {
+        let first: i64 = row.try_get("", "first").map_err(&counting)?;
+        if let Some(gap) = gaps.iter_mut().find(|gap| gap.first_trade_id == first) {
+            gap.repaired_count = row.try_get("", "stored").map_err(&counting)?;
+            close_when_full(gap);
+        }
+    }
+    Ok(())
 }
 
 impl Span {
@@ -93,54 +195,22 @@ pub(crate) fn close_when_full(gap: &mut Model) {
     }
 }
 
-/// The gaps of the run of `gap` that share trades with `span`, by trade.
+/// The gaps of the numbering of `gap` that share trades with `span`, by trade.
 async fn overlapping(
     transaction: &DatabaseTransaction,
-    gap: &Gap,
+    gap: &Model,
     span: Span,
 ) -> Result<Vec<Model>, StoreError> {
     Entity::find()
-        .filter(is(Column::Venue, Column::Product, &gap.instrument))
-        .filter(Column::Run.eq(i64::from(gap.run)))
+        .filter(Column::Venue.eq(gap.venue.as_str()))
+        .filter(Column::Product.eq(gap.product.as_str()))
+        .filter(Column::Run.eq(gap.run))
         .filter(Column::LastTradeId.gte(span.first))
         .filter(Column::FirstTradeId.lte(span.last))
         .order_by_asc(Column::FirstTradeId)
         .all(transaction)
         .await
         .map_err(during("read gaps"))
-}
-
-/// The trades `span` as a gap like `template`, with those counted that are stored.
-async fn piece(
-    transaction: &DatabaseTransaction,
-    template: &Model,
-    span: Span,
-    state: GapState,
-) -> Result<Model, StoreError> {
-    let count = Statement::from_sql_and_values(
-        transaction.get_database_backend(),
-        "SELECT count(DISTINCT trade_id) FROM tick_history WHERE venue = $1 AND product = $2 AND run = $3 \
-         AND trade_id IS NOT NULL AND trade_id >= $4 AND trade_id <= $5",
-        [
-            template.venue.as_str().into(),
-            template.product.as_str().into(),
-            template.run.into(),
-            span.first.into(),
-            span.last.into(),
-        ],
-    );
-    let counted = transaction.query_one_raw(count).await.map_err(during("count the trades of a gap"))?;
-    let repaired_count =
-        counted.map_or(Ok(0), |row| row.try_get_by_index(0)).map_err(during("count the trades of a gap"))?;
-    let mut piece = Model {
-        first_trade_id: span.first,
-        last_trade_id: span.last,
-        state: name_of_state(state).into(),
-        repaired_count,
-        ..template.clone()
-    };
-    close_when_full(&mut piece);
-    Ok(piece)
 }
 
 /// Gives up the part of an open gap that lies in `span`.
@@ -151,10 +221,16 @@ async fn divide(transaction: &DatabaseTransaction, gap: Model, span: Span) -> Re
     let after = Span { first: lost.last.saturating_add(1), last: whole.last };
     let parts =
         [(before, GapState::Open), (lost, GapState::Unrepairable), (after, GapState::Open)].into_iter();
-    let mut pieces = Vec::new();
-    for (part, state) in parts.filter(|(part, _)| part.first <= part.last) {
-        pieces.push(piece(transaction, &gap, part, state).await?);
-    }
+    let mut pieces: Vec<Model> = parts
+        .filter(|(part, _)| part.first <= part.last)
+        .map(|(part, state)| Model {
+            first_trade_id: part.first,
+            last_trade_id: part.last,
+            state: name_of_state(state).into(),
+            ..gap.clone()
+        })
+        .collect();
+    count_stored(transaction, &mut pieces).await?;
     let mut pieces = pieces.into_iter();
     // The row becomes its first part: the role that writes may not delete.
     if let Some(first) = pieces.next() {
@@ -175,14 +251,10 @@ async fn divide(transaction: &DatabaseTransaction, gap: Model, span: Span) -> Re
             .map_err(during("write a gap"))?;
     }
     for other in pieces {
-        insert(transaction, other).await?;
+        let inserted = Entity::insert(other.into_active_model()).exec_without_returning(transaction).await;
+        inserted.map_err(during("write a gap"))?;
     }
     Ok(())
-}
-
-async fn insert(transaction: &DatabaseTransaction, gap: Model) -> Result<(), StoreError> {
-    let inserted = Entity::insert(gap.into_active_model()).exec_without_returning(transaction).await;
-    inserted.map(|_| ()).map_err(during("write a gap"))
 }
 
 #[cfg(test)]

@@ -1,15 +1,22 @@
-//! Dropping the oldest ticks. Bars, gaps and snapshots stay.
+//! Dropping the oldest ticks. Bars, gaps and snapshots stay; a gap whose trades would be refused now is given up.
 
 use std::time::Duration;
 
-use domain::{MINUTE, UnixNanos};
+use domain::{GapState, MINUTE, UnixNanos};
 use metrics::counter;
-use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    sea_query::{Expr, Func},
+};
 
 use crate::{
     Store, StoreError,
-    entity::tick_history::{Column, Entity},
+    entity::{
+        gaps,
+        tick_history::{Column, Entity},
+    },
     error::during,
+    gaps::name_of_state,
     metrics as names, partitions,
 };
 
@@ -25,6 +32,8 @@ pub struct RetentionReport {
     pub partitions_dropped: u64,
     /// How many rows were deleted (SQLite).
     pub rows_deleted: u64,
+    /// How many open gaps lie before the horizon and were given up: their trades would be refused.
+    pub gaps_given_up: u64,
 }
 
 impl Store {
@@ -46,7 +55,21 @@ impl Store {
         } else {
             report.rows_deleted = self.delete_rows(horizon).await?;
         }
+        report.gaps_given_up = self.within_write("give up old gaps", self.give_up_gaps(horizon)).await?;
         Ok(report)
+    }
+
+    /// The time of what is missing is at most that of the trade after it, or else of when it was noticed.
+    async fn give_up_gaps(&self, horizon: UnixNanos) -> Result<u64, StoreError> {
+        let last = Func::coalesce([gaps::Column::TsAfter, gaps::Column::DetectedAt].map(Expr::col));
+        let result = gaps::Entity::update_many()
+            .col_expr(gaps::Column::State, Expr::value(name_of_state(GapState::Unrepairable)))
+            .filter(gaps::Column::State.eq(name_of_state(GapState::Open)))
+            .filter(Expr::expr(last).lt(horizon.nanos()))
+            .exec(&self.inner.writer)
+            .await
+            .map_err(during("give up old gaps"))?;
+        Ok(result.rows_affected)
     }
 
     async fn drop_partitions(&self, horizon: UnixNanos) -> Result<u64, StoreError> {

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     Config,
+    access::{self, Caller},
     candles::{Candles, Series, frame, request},
     clients::Client,
 };
@@ -72,6 +73,12 @@ impl CandlePlan {
         let start = start.map_err(|error| invalid("start_time", error.fault.to_string()))?;
         let products = subscribe::products(&venue, &request.products, config)?;
         Ok(Self { products, interval, start, closed_only: request.closed_only })
+    }
+
+    /// The same plan within what `caller` may see.
+    pub(super) fn limited_to(mut self, caller: &Caller, config: &Config) -> Result<Self, Status> {
+        self.products = access::narrowed(self.products, caller, config.products_max)?;
+        Ok(self)
     }
 }
 

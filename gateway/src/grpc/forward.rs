@@ -1,81 +1,113 @@
 //! `MarketDataService`: forwarded to query as it comes in.
 //!
-//! Calls are passed on as HTTP, not decoded: metadata, deadline, trace context, message and error details arrive as they were
-//! sent, and a method that query learns needs no change here.
+//! Calls are passed on as HTTP, not decoded: metadata, trace context, message and error details arrive as they were sent, and a
+//! method that query learns needs no change here. Between the caller and query lie, from the outside in: a bound on how
+//! many calls are there, the deadline, the retry of what can be asked again ([`retry`]), and the choice among the instances
+//! of query ([`pool`]).
 
-use std::{convert::Infallible, error::Error as StdError, sync::Arc, task::Poll, time::Duration};
+mod answer;
+mod call;
+mod permission;
+mod pool;
+mod resolve;
+mod retry;
+#[cfg(test)]
+mod tests;
+
+use std::{convert::Infallible, sync::Arc, task::Poll};
 
 use futures::future::BoxFuture;
-use http::{Request, Response, Version, header};
-use http_body_util::Limited;
+use http::{Request, Response};
 use metrics::counter;
 use proto::v1::market_data_service_server::SERVICE_NAME;
-use runtime::{ErrorChain, Latch, RoleContext};
-use tonic::{
-    Status, TimeoutExpired,
-    body::Body,
-    server::NamedService,
-    transport::{Channel, ClientTlsConfig, Endpoint},
-};
-use tower::{Service, ServiceExt};
+use runtime::{Latch, RoleContext};
+use tokio::sync::Semaphore;
+use tonic::{Status, body::Body, server::NamedService};
+use tower::{Service, ServiceBuilder, ServiceExt, retry::Retry};
 use tracing::debug;
 
-use super::status;
-use crate::{Config, Error, metrics as names};
+pub(crate) use pool::Pool;
 
-/// The longest request: a page token and a list of products are far below.
-const REQUEST_BYTES_MAX: usize = 1024 * 1024;
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-const KEEP_ALIVE: Duration = Duration::from_secs(30);
+use self::{
+    answer::{Gathering, Stay},
+    call::Call,
+    retry::{Failure, Retries},
+};
+use super::status;
+use crate::{
+    Config,
+    access::{self, Caller},
+    metrics as names,
+};
 
 /// The service. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Forward {
-    channel: Channel,
+    config: Arc<Config>,
+    query: Retry<Retries, Gathering<Pool>>,
+    places: Arc<Semaphore>,
     /// Told, but no condition: live prices are served without history.
     reachable: Arc<Latch>,
+    /// Who calls where a request does not say so.
+    caller: Option<Caller>,
 }
 
 impl Forward {
-    /// Connects with the first call, and again whenever the connection is lost.
-    pub(crate) fn new(config: &Config, ctx: &RoleContext) -> Result<Self, Error> {
-        let mut endpoint = Endpoint::from(config.query.clone())
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(config.query_timeout)
-            .http2_keep_alive_interval(KEEP_ALIVE)
-            .tcp_nodelay(true);
-        if config.query.scheme_str() == Some("https") {
-            endpoint =
-                endpoint.tls_config(ClientTlsConfig::new().with_native_roots()).map_err(Error::Query)?;
+    pub(crate) fn new(config: &Arc<Config>, pool: Pool, ctx: &RoleContext) -> Self {
+        let query = ServiceBuilder::new()
+            .layer(tower::retry::RetryLayer::new(Retries::default()))
+            .layer_fn(Gathering::new)
+            .service(pool);
+        Self {
+            config: Arc::clone(config),
+            query,
+            places: Arc::new(Semaphore::new(config.forwarded_max)),
+            reachable: Arc::new(ctx.readiness.note("query")),
+            caller: None,
         }
-        Ok(Self { channel: endpoint.connect_lazy(), reachable: Arc::new(ctx.readiness.note("query")) })
     }
 
-    async fn forward(mut self, request: Request<Body>) -> Response<Body> {
-        let answer = match self.channel.ready().await {
-            Ok(channel) => channel.call(outgoing(request)).await,
-            Err(error) => Err(error),
+    /// The same for calls that the gateway makes itself, for subscriptions that were let in already. Never give it a request
+    /// of somebody else.
+    pub(crate) fn for_ourselves(&self) -> Self {
+        Self { caller: Some(Caller::anonymous()), ..self.clone() }
+    }
+
+    async fn forward(self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            counter!(names::FORWARDED, "outcome" => "shed").increment(1);
+            return Err(status::too_many_forwarded(self.config.forwarded_max));
         };
-        match answer {
-            Ok(response) => {
+        let caller = match self.caller.clone() {
+            Some(ourselves) => ourselves,
+            None => access::caller_of(request.extensions())?,
+        };
+        let call = Call::read(request, &self.config).await?;
+        permission::check(&caller, &call).inspect_err(|_| {
+            counter!(names::FORWARDED, "outcome" => "denied").increment(1);
+        })?;
+        // A stream of history is one like any other: it counts, and ends with the time of its caller.
+        let stay = call.is_stream().then(|| Stay::new(&caller)).transpose()?;
+        let deadline = call.deadline;
+        let answered = tokio::time::timeout_at(deadline, self.query.oneshot(call)).await;
+        let outcome = match answered {
+            Ok(Ok(answer)) => {
                 self.reachable.set_ready();
                 counter!(names::FORWARDED, "outcome" => "answered").increment(1);
-                response
+                return Ok(answer.into_response(place, stay));
             }
-            Err(error) => self.failed(&error),
-        }
-    }
-
-    fn failed(&self, error: &tonic::transport::Error) -> Response<Body> {
-        let (outcome, status): (_, Status) = if is_timeout(error) {
-            ("timeout", status::query_timeout())
-        } else {
-            self.reachable.set_waiting(ErrorChain(error).to_string());
-            ("unreachable", status::query_unreachable())
+            Ok(Err(failure)) => failure,
+            Err(_) => Failure::OutOfTime,
         };
-        debug!(error = %ErrorChain(error), "query did not answer");
-        counter!(names::FORWARDED, "outcome" => outcome).increment(1);
-        status::refuse(&status)
+        debug!(error = %outcome, "query did not answer");
+        counter!(names::FORWARDED, "outcome" => outcome.as_str()).increment(1);
+        Err(match outcome {
+            Failure::OutOfTime => status::query_timeout(),
+            Failure::Unreachable { .. } => {
+                self.reachable.set_waiting(outcome.to_string());
+                status::query_unreachable()
+            }
+        })
     }
 }
 
@@ -94,29 +126,8 @@ impl Service<Request<Body>> for Forward {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let forward = self.clone();
-        Box::pin(async move { Ok(forward.forward(request).await) })
+        Box::pin(async move {
+            Ok(forward.forward(request).await.unwrap_or_else(|refusal| status::refuse(&refusal)))
+        })
     }
-}
-
-/// The request as it goes to query: what belongs to the client's own connection stays behind.
-fn outgoing(request: Request<Body>) -> Request<Body> {
-    let (mut parts, body) = request.into_parts();
-    parts.version = Version::HTTP_2;
-    for name in [header::HOST, header::CONTENT_LENGTH, header::CONNECTION, header::TRANSFER_ENCODING] {
-        // The length of a grpc-web body is that of its text form.
-        parts.headers.remove(name);
-    }
-    parts.extensions.clear();
-    Request::from_parts(parts, Body::new(Limited::new(body, REQUEST_BYTES_MAX)))
-}
-
-fn is_timeout(error: &tonic::transport::Error) -> bool {
-    let mut cause: Option<&(dyn StdError + 'static)> = error.source();
-    while let Some(error) = cause {
-        if error.is::<TimeoutExpired>() {
-            return true;
-        }
-        cause = error.source();
-    }
-    false
 }

@@ -88,7 +88,33 @@ pub(crate) fn query_timeout() -> Status {
     Status::with_error_details(Code::DeadlineExceeded, "history did not answer in time", details)
 }
 
-fn details<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
+/// As many calls are with query as may be.
+pub(crate) fn too_many_forwarded(max: usize) -> Status {
+    let mut details = details("TOO_MANY_CALLS", [("limit", max.to_string())]);
+    details.set_retry_info(Some(RETRY_DELAY));
+    let message = format!("{max} calls are in progress, try again later");
+    Status::with_error_details(Code::ResourceExhausted, message, details)
+}
+
+/// A client dawdles with its request.
+pub(crate) fn request_timeout(limit: Duration) -> Status {
+    let details = details("REQUEST_TIMEOUT", [("limit_seconds", limit.as_secs().to_string())]);
+    let message = format!("the request was not there within {limit:?}");
+    Status::with_error_details(Code::DeadlineExceeded, message, details)
+}
+
+/// A request is longer than any that makes sense.
+pub(crate) fn request_too_large(bytes_max: usize) -> Status {
+    let details = details("MESSAGE_TOO_LARGE", [("limit_bytes", bytes_max.to_string())]);
+    Status::with_error_details(
+        Code::ResourceExhausted,
+        format!("a request may have {bytes_max} bytes"),
+        details,
+    )
+}
+
+/// The details of an error: its reason, and what a program may want to know of it.
+pub(crate) fn details<const N: usize>(reason: &str, metadata: [(&str, String); N]) -> ErrorDetails {
     let metadata: HashMap<String, String> =
         metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     ErrorDetails::with_error_info(reason, DOMAIN, metadata)

@@ -4,6 +4,7 @@ use std::{convert::Infallible, sync::Arc, task::Poll};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
+use live::Policy;
 use proto::v1::{StreamCandlesRequest, SubscribeRequest, streaming_service_server::SERVICE_NAME};
 use runtime::{RoleContext, Shutdown};
 use tonic::{
@@ -21,7 +22,7 @@ use super::{
     subscribe::Plan,
 };
 use crate::{
-    Config,
+    Config, access,
     candles::Candles,
     clients::{Places, Transport},
 };
@@ -53,10 +54,13 @@ impl Streaming {
         request: &tonic::Request<SubscribeRequest>,
     ) -> Result<tonic::Response<Frames>, Status> {
         let transport = request.extensions().get().copied().unwrap_or(Transport::Grpc);
-        let plan = Plan::new(request.get_ref(), &self.config)?;
+        let caller = access::caller_of(request.extensions())?;
+        let plan = Plan::new(request.get_ref(), &self.config)?.limited_to(&caller, &self.config)?;
+        let is_lossless = plan.policy == Policy::Lossless;
         let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
+        let seat = access::sit_down(&caller)?;
         let frames = stream::frames(self.candles.feed(), &plan, client, self.shutdown.clone());
-        Ok(tonic::Response::new(frames))
+        Ok(tonic::Response::new(access::until_ended(frames, caller, seat, is_lossless)))
     }
 
     fn stream_candles(
@@ -64,10 +68,12 @@ impl Streaming {
         request: &tonic::Request<StreamCandlesRequest>,
     ) -> Result<tonic::Response<Frames>, Status> {
         let transport = request.extensions().get().copied().unwrap_or(Transport::Grpc);
-        let plan = CandlePlan::new(request.get_ref(), &self.config)?;
+        let caller = access::caller_of(request.extensions())?;
+        let plan = CandlePlan::new(request.get_ref(), &self.config)?.limited_to(&caller, &self.config)?;
         let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
+        let seat = access::sit_down(&caller)?;
         let frames = candles::frames(&self.candles, plan, client, self.shutdown.clone())?;
-        Ok(tonic::Response::new(frames))
+        Ok(tonic::Response::new(access::until_ended(frames, caller, seat, false)))
     }
 }
 
@@ -89,9 +95,13 @@ impl Service<Request<Body>> for Streaming {
         match method {
             "Subscribe" => {
                 let subscribe = Subscribe(self.clone());
+                let limit = self.config.request_timeout;
                 Box::pin(async move {
                     let mut grpc = Grpc::new(Encoded::default()).max_decoding_message_size(REQUEST_BYTES_MAX);
-                    Ok(grpc.server_streaming(subscribe, request).await)
+                    // The answer begins once the request has been read.
+                    let answered =
+                        tokio::time::timeout(limit, grpc.server_streaming(subscribe, request)).await;
+                    Ok(answered.unwrap_or_else(|_| status::refuse(&status::request_timeout(limit))))
                 })
             }
             "StreamCandles" => {

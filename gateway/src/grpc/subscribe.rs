@@ -11,7 +11,10 @@ use proto::v1::{self, delivery_policy, subscribe_request};
 use tonic::Status;
 
 use super::status::invalid;
-use crate::Config;
+use crate::{
+    Config,
+    access::{self, Caller},
+};
 
 /// The longest time between two ticks of a product that a client may ask for.
 const INTERVAL_MAX: Duration = Duration::from_secs(3_600);
@@ -77,6 +80,15 @@ impl Plan {
                 }
             }
         }
+    }
+
+    /// The same plan within what `caller` may see and take.
+    pub(crate) fn limited_to(mut self, caller: &Caller, config: &Config) -> Result<Self, Status> {
+        self.products = access::narrowed(self.products, caller, config.products_max)?;
+        if let Policy::Conflate { rate: Some(rate), .. } = &mut self.policy {
+            *rate = caller.rate(*rate);
+        }
+        Ok(self)
     }
 }
 

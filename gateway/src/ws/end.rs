@@ -8,6 +8,8 @@ use tokio_tungstenite::tungstenite::{
 };
 use tracing::debug;
 
+use crate::access;
+
 /// Why a session ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -15,6 +17,10 @@ pub(crate) enum End {
     Left,
     /// The gateway ends.
     Restart,
+    /// The time of its key or token is over.
+    Access(access::Ended),
+    /// Every tick is more than its key or token allows.
+    Quota,
     /// The client gave no sign of life.
     Idle,
     /// The client takes nothing off its socket.
@@ -49,6 +55,8 @@ impl End {
         match self {
             Self::Left => "left",
             Self::Restart => "restart",
+            Self::Access(ended) => ended.as_str(),
+            Self::Quota => "quota",
             Self::Idle => "idle",
             Self::Stuck => "stuck",
             Self::FellBehind => "fell_behind",
@@ -66,6 +74,15 @@ impl End {
         let (code, reason) = match self {
             Self::Left | Self::Stuck => return None,
             Self::Restart => (CloseCode::Restart, "the server restarts, connect again"),
+            Self::Access(access::Ended::Expired) => {
+                (CloseCode::Policy, "the time of the key or token is over")
+            }
+            Self::Access(access::Ended::Revoked) => {
+                (CloseCode::Policy, "the key or token was revoked or changed")
+            }
+            Self::Quota => {
+                (CloseCode::Policy, "more messages than the key or token allows: conflate, or follow less")
+            }
             Self::Idle => (CloseCode::Policy, "no sign of life: answer pings"),
             Self::FellBehind => (CloseCode::Policy, "too slow for every tick: resume with the token"),
             Self::Flood => (CloseCode::Policy, "too many requests"),

@@ -13,6 +13,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tracing::debug;
 
 use super::{
+    admission::Admitted,
     cadence::Beat,
     dialect::Dialect,
     end::End,
@@ -41,6 +42,7 @@ pub(super) struct Session<S> {
     /// It is subscribed to every product, also to those to come.
     pub(super) is_of_all: bool,
     pub(super) wants_events: bool,
+    pub(super) admitted: Admitted,
     shutdown: Shutdown,
     client: Client,
     patience: Patience,
@@ -51,8 +53,15 @@ pub(super) struct Session<S> {
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
-    pub(super) fn new(wire: Wire<S>, sessions: &Sessions, client: Client, dialect: Dialect) -> Self {
-        let policy = sessions.config.conflate();
+    pub(super) fn new(
+        mut wire: Wire<S>,
+        sessions: &Sessions,
+        client: Client,
+        admitted: Admitted,
+        dialect: Dialect,
+    ) -> Self {
+        wire.let_in();
+        let policy = admitted.policy(sessions.config.conflate());
         let mut session = Self {
             wire,
             subscription: Subscription::idle(&sessions.feed, policy),
@@ -62,6 +71,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             policy,
             is_of_all: false,
             wants_events: false,
+            admitted,
             shutdown: sessions.shutdown.clone(),
             client,
             patience: Patience::default(),
@@ -84,11 +94,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         let mut ended = None;
         let end = self.serve(&mut ended).await;
         self.farewell(end, ended.as_ref());
+        if let End::Access(ended) = end {
+            counter!(names::ACCESS_ENDED, "reason" => ended.as_str()).increment(1);
+        }
         counter!(names::CLOSED, "reason" => end.as_str()).increment(1);
         debug!(reason = end.as_str(), "a WebSocket client is gone");
-        let Self { client, mut wire, .. } = self;
+        let Self { client, admitted, mut wire, .. } = self;
         // The next one need not wait for a goodbye.
-        drop(client);
+        drop((client, admitted));
         if let Some(close) = end.close() {
             // Whoever does not take the close in time is cut off.
             drop(timeout(CLOSE_TIMEOUT, wire.close(close)).await);
@@ -101,15 +114,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let shutdown = self.shutdown.clone();
         let mut shutdown = pin!(shutdown.requested());
+        let mut over = self.admitted.ended();
         loop {
             let step = async {
-                self.step(&mut pings, ended).await?;
-                self.send().await
+                self.send().await?;
+                self.step(&mut pings, ended).await
             };
             let stepped = tokio::select! {
                 // Looked at first: what is being sent need not be finished then.
                 biased;
                 () = &mut shutdown => Err(End::Restart),
+                why = &mut over => Err(End::Access(why)),
                 stepped = step => stepped,
             };
             if let Err(end) = stepped {
@@ -133,8 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             batch = batch, if is_subscribed => match batch {
                 Ok(deliveries) => {
                     self.rests_until = self.beat.written(Instant::now());
-                    self.deliver(&deliveries);
-                    Ok(())
+                    self.deliver(&deliveries)
                 }
                 Err(why) => {
                     let end = End::of(&why);
@@ -179,11 +193,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.wire.push(Frame::text(&super::frame::error(refusal)));
     }
 
-    fn deliver(&mut self, deliveries: &[Delivery]) {
+    fn deliver(&mut self, deliveries: &[Delivery]) -> Result<(), End> {
+        // A client that conflates is held to its rate by the subscription.
+        if self.policy == Policy::Lossless && !self.admitted.have_room(deliveries.len()) {
+            return Err(End::Quota);
+        }
         self.client.count(deliveries);
         for delivery in deliveries {
             self.dialect.encode(delivery, self.wants_events, |frame| self.wire.push(frame));
         }
+        Ok(())
     }
 
     fn ping(&mut self) -> Result<(), End> {

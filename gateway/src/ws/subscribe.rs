@@ -24,7 +24,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn obey(&mut self, text: &str) -> Result<Option<Frame>, Refusal> {
         match Request::parse(text)? {
             Request::Ping(t) => return Ok(Some(Frame::text(&frame::pong(&t)))),
-            Request::Subscribe(subscribe) => self.subscribe(subscribe)?,
+            Request::Subscribe(subscribe) => self.subscribe(self.admitted.narrowed(subscribe)?)?,
             Request::Unsubscribe(Selection::All) => {
                 self.is_of_all = false;
                 self.subscription.remove_all();
@@ -49,7 +49,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             .and_then(|request| {
                 let plan =
                     Plan::new(&request, &self.config).map_err(|status| refuse(status.message().into()))?;
-                self.plan(&plan)
+                self.plan(&self.admitted.narrowed_plan(plan, &self.config)?)
             });
         Ok(subscribed.map(|()| None))
     }
@@ -104,7 +104,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     }
 
     fn policy_of(&self, want: Want) -> Policy {
-        match (want, self.config.conflate()) {
+        match (want, self.admitted.policy(self.config.conflate())) {
             (Want::Lossless, _) | (_, Policy::Lossless) => Policy::Lossless,
             (Want::Conflate, conflate) => conflate,
             (Want::Interval(interval), Policy::Conflate { behind_max, rate, .. }) => {
@@ -140,7 +140,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
 
     fn check_room<'a>(&self, asked: impl Iterator<Item = &'a Instrument>) -> Result<(), Refusal> {
         let new = asked.filter(|instrument| !self.subscription.contains(instrument)).count();
-        let (have, max) = (self.subscription.products(), self.config.products_max);
+        let (have, max) =
+            (self.subscription.products(), self.admitted.products_max(self.config.products_max));
         if new > 0 && have + new > max {
             let message = format!("{} products are too many: a connection may have {max}", have + new);
             return Err(Refusal::new(Code::SubscribeError, message));

@@ -11,7 +11,7 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use hyper::upgrade::Upgraded;
 use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use live::LiveFeed;
-use runtime::Shutdown;
+use runtime::{Shutdown, http::Held};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -25,6 +25,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use super::{
+    admission::{self, Shown},
     cadence::Cadence,
     dialect::{Dialect, JSON, PROTOBUF},
     frame::Numbers,
@@ -33,6 +34,7 @@ use super::{
 };
 use crate::{
     Config,
+    access::Guard,
     clients::{Places, Transport},
 };
 
@@ -52,6 +54,7 @@ const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(crate) struct Sessions {
     pub(crate) config: Arc<Config>,
+    pub(crate) guard: Guard,
     pub(crate) feed: LiveFeed,
     pub(crate) places: Places,
     pub(crate) cadence: Cadence,
@@ -67,13 +70,17 @@ pub(crate) async fn upgrade(State(sessions): State<Sessions>, mut request: Reque
         Err(refusal) => return *refusal,
     };
     let (dialect, protocol) = dialect(request.headers(), request.uri().query());
+    let shown = Shown::of(&mut request);
+    // It is one of its address for as long as it is open.
+    let held = request.extensions_mut().remove::<Held>();
     let upgrade = hyper::upgrade::on(&mut request);
     let tracker = sessions.tracker.clone();
     tracker.spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => take_over(upgraded, sessions, dialect).await,
+            Ok(upgraded) => take_over(upgraded, sessions, shown, dialect).await,
             Err(error) => debug!(%error, "a client left before it was upgraded"),
         }
+        drop(held);
     });
     let mut response = StatusCode::SWITCHING_PROTOCOLS.into_response();
     let headers = response.headers_mut();
@@ -87,21 +94,21 @@ pub(crate) async fn upgrade(State(sessions): State<Sessions>, mut request: Reque
 }
 
 /// Serves the client on its own socket where there is one, and through what lies around it otherwise.
-async fn take_over(upgraded: Upgraded, sessions: Sessions, dialect: Dialect) {
+async fn take_over(upgraded: Upgraded, sessions: Sessions, shown: Shown, dialect: Dialect) {
     match downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => {
             let socket = parts.io.into_inner();
             if let Err(error) = SockRef::from(&socket).set_send_buffer_size(SEND_BUFFER_BYTES) {
                 debug!(%error, "the send buffer of a client keeps its size");
             }
-            serve(socket, parts.read_buf.into(), sessions, dialect).await;
+            serve(socket, parts.read_buf.into(), sessions, shown, dialect).await;
         }
-        Err(upgraded) => serve(TokioIo::new(upgraded), Vec::new(), sessions, dialect).await,
+        Err(upgraded) => serve(TokioIo::new(upgraded), Vec::new(), sessions, shown, dialect).await,
     }
 }
 
 /// `read` is what the client has sent already.
-async fn serve<S>(io: S, read: Vec<u8>, sessions: Sessions, dialect: Dialect)
+async fn serve<S>(io: S, read: Vec<u8>, sessions: Sessions, shown: Shown, dialect: Dialect)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -112,15 +119,15 @@ where
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
     let mut wire = Wire::new(io, read, limits).await;
-    match sessions.places.enter(Transport::WebSocket) {
-        Some(client) => Session::new(wire, &sessions, client, dialect).run().await,
-        None => {
-            let reason = "too many clients, try again later".into();
-            let told = wire.close(CloseFrame { code: CloseCode::Again, reason });
-            // A client that is turned away need not take the news.
-            drop(tokio::time::timeout(REFUSAL_TIMEOUT, told).await);
-        }
-    }
+    let refused = match sessions.places.enter(Transport::WebSocket) {
+        Some(client) => match admission::admit(&mut wire, &sessions, shown).await {
+            Ok(admitted) => return Session::new(wire, &sessions, client, admitted, dialect).run().await,
+            Err(close) => close,
+        },
+        None => CloseFrame { code: CloseCode::Again, reason: "too many clients, try again later".into() },
+    };
+    // A client that is turned away need not take the news.
+    drop(tokio::time::timeout(REFUSAL_TIMEOUT, wire.close(refused)).await);
 }
 
 /// The answer to the client's key, or what is wrong with the handshake (RFC 6455, 4.2.1).
@@ -204,6 +211,9 @@ mod tests {
         assert_eq!(offered("chat, ledgerflux.v1.proto"), (Dialect::Protobuf, Some(PROTOBUF)));
         let json = Dialect::Json(Numbers::Number);
         assert_eq!(offered("ledgerflux.v1.json,ledgerflux.v1.proto"), (json, Some(JSON)));
+        // A credential is never what is answered.
+        assert_eq!(offered("ledgerflux.bearer.x, ledgerflux.v1.proto"), (Dialect::Protobuf, Some(PROTOBUF)));
+        assert_eq!(offered("ledgerflux.bearer.x"), (json, None));
         assert_eq!(offered("chat"), (json, None));
         assert_eq!(dialect(&HeaderMap::new(), Some("numbers=string")), (Dialect::Json(Numbers::Text), None));
     }

@@ -17,6 +17,8 @@ use tokio_tungstenite::{
     },
 };
 
+use super::doorstep::Doorstep;
+
 /// A ready frame, with its header.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Frame(pub(super) Bytes);
@@ -117,17 +119,23 @@ impl Buf for Outgoing {
     }
 }
 
-/// The socket.
+/// The socket. Little is read from it before the client is [let in](Wire::let_in).
 pub(super) struct Wire<S> {
-    socket: WebSocketStream<S>,
+    socket: WebSocketStream<Doorstep<S>>,
     outgoing: Outgoing,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
     /// Takes over a connection on which the handshake is done; `read` was read from it already.
     pub(super) async fn new(io: S, read: Vec<u8>, limits: WebSocketConfig) -> Self {
+        let io = Doorstep::new(io, read.len());
         let socket = WebSocketStream::from_partially_read(io, read, Role::Server, Some(limits)).await;
         Self { socket, outgoing: Outgoing::default() }
+    }
+
+    /// It is known who the client is: everything it sends is read from now on.
+    pub(super) fn let_in(&mut self) {
+        self.socket.get_mut().let_in();
     }
 
     /// The next message of the client; nothing of it is lost when this is dropped. Pings are answered on the way.
@@ -174,6 +182,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
             }
         }
         let io = self.socket.get_mut();
+        // What is read here is not kept.
+        io.let_in();
         io.shutdown().await?;
         let mut unread = [0; 256];
         while io.read(&mut unread).await? > 0 {}

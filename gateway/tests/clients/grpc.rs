@@ -179,7 +179,7 @@ async fn reflection_and_health_are_served() {
 
 #[tokio::test]
 async fn without_query_history_is_unavailable_and_the_rest_works() {
-    let query = "http://127.0.0.1:1".parse().unwrap();
+    let query = vec!["http://127.0.0.1:1".parse().unwrap()];
     let gateway = Gateway::start(gateway::Config { query, ..config() }).await;
     let mut client = MarketDataServiceClient::new(channel(gateway.address).await);
     let status = client.get_latest_price(GetLatestPriceRequest::default()).await.unwrap_err();
@@ -195,8 +195,11 @@ async fn without_query_history_is_unavailable_and_the_rest_works() {
 async fn history_calls_arrive_at_query_as_they_were_sent() {
     let query = query::start().await;
     let query_timeout = Duration::from_secs(30);
-    let config =
-        gateway::Config { query: format!("http://{query}").parse().unwrap(), query_timeout, ..config() };
+    let config = gateway::Config {
+        query: vec![format!("http://{query}").parse().unwrap()],
+        query_timeout,
+        ..config()
+    };
     let gateway = Gateway::start(config).await;
     let mut client = MarketDataServiceClient::new(channel(gateway.address).await);
 
@@ -210,7 +213,7 @@ async fn history_calls_arrive_at_query_as_they_were_sent() {
     let answer = client.get_latest_price(request).await.unwrap();
     let seen = answer.metadata().get("seen").unwrap().to_str().unwrap();
     assert!(
-        seen.contains("4bf92f3577b34da6") && seen.contains("key-bin") && seen.contains("grpc-timeout=20"),
+        seen.contains("4bf92f3577b34da6") && seen.contains("key-bin") && seen.contains("grpc-timeout=19"),
         "{seen}"
     );
     assert_eq!(answer.into_inner().latest_price.unwrap().product, "BTC-USD");

@@ -11,7 +11,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::harness::{Gateway, PATIENCE, config};
+use crate::harness::{Gateway, PATIENCE, config_with};
 
 const SUBSCRIBE: &str = "/ledgerflux.v1.StreamingService/Subscribe";
 
@@ -137,7 +137,7 @@ fn request() -> Vec<u8> {
 
 /// Subscribes, lets the gateway end the stream, and judges what came.
 async fn stream(content_type: &str, encode: impl Fn(&[u8]) -> Vec<u8>, decode: impl Fn(&[u8]) -> Vec<u8>) {
-    let gateway = Gateway::start(config()).await;
+    let gateway = Gateway::start(config_with(&[("origins", "http://elsewhere.example")])).await;
     let mut publisher = gateway.publisher("BTC-USD").await;
     publisher.publish([1]).await;
     testkit::eventually(PATIENCE, || async { gateway.get("/info.json").await.contains("BTC-USD") }).await;
@@ -154,7 +154,8 @@ async fn stream(content_type: &str, encode: impl Fn(&[u8]) -> Vec<u8>, decode: i
         "{head}"
     );
     assert!(
-        head.contains("access-control-allow-origin: *") && head.contains("grpc-status-details-bin"),
+        head.contains("access-control-allow-origin: http://elsewhere.example")
+            && head.contains("grpc-status-details-bin"),
         "{head}"
     );
     let (messages, trailers) = unframe(&decode(&body));
@@ -195,7 +196,7 @@ async fn text_mode() {
 
 #[tokio::test]
 async fn a_browser_may_ask_first() {
-    let gateway = Gateway::start(config()).await;
+    let gateway = Gateway::start(config_with(&[("origins", "http://elsewhere.example")])).await;
     let preflight = format!(
         "OPTIONS {SUBSCRIBE} HTTP/1.1\r\nhost: {}\r\norigin: http://elsewhere.example\r\n\
          access-control-request-method: POST\r\naccess-control-request-headers: content-type,x-grpc-web,grpc-timeout\r\n\
@@ -204,7 +205,8 @@ async fn a_browser_may_ask_first() {
     );
     let answer = gateway.http(&preflight).await.to_lowercase();
     assert!(
-        answer.starts_with("http/1.1 200 ") && answer.contains("access-control-allow-origin: *"),
+        answer.starts_with("http/1.1 200 ")
+            && answer.contains("access-control-allow-origin: http://elsewhere.example"),
         "{answer}"
     );
     assert!(answer.contains("x-grpc-web") && answer.contains("post"), "{answer}");
@@ -213,7 +215,7 @@ async fn a_browser_may_ask_first() {
 
 #[tokio::test]
 async fn an_unknown_method_is_unimplemented_in_both_protocols() {
-    let gateway = Gateway::start(config()).await;
+    let gateway = Gateway::start(config_with(&[("origins", "http://elsewhere.example")])).await;
     for path in ["/no.such.Service/Call", "/ledgerflux.v1.StreamingService/NoSuchMethod"] {
         for content_type in ["application/grpc-web+proto", "application/grpc-web"] {
             let (head, _) =

@@ -8,7 +8,10 @@ use domain::{
 };
 use futures::{SinkExt, StreamExt};
 use gateway::Config;
-use runtime::{Readiness, RoleContext, Shutdown, config::Sources};
+use runtime::{
+    Readiness, RoleContext, Shutdown,
+    config::{Flag, Sources},
+};
 use serde_json::Value;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -34,7 +37,13 @@ pub(crate) struct Gateway {
 
 /// The configuration that a file without a section `gateway` gives.
 pub(crate) fn config() -> Config {
-    let mut sources = Sources::load(None, [], Vec::new()).unwrap();
+    config_with(&[])
+}
+
+/// The same with keys of the section set.
+pub(crate) fn config_with(keys: &[(&str, &str)]) -> Config {
+    let flag = |(key, value): &(&str, &str)| Flag::new(format!("gateway.{key}"), *value, "the test");
+    let mut sources = Sources::load(None, [], keys.iter().map(flag).collect()).unwrap();
     let config = sources.read("gateway", Config::read);
     sources.finish().unwrap();
     config

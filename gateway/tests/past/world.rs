@@ -90,7 +90,7 @@ impl World {
         let mut sources = Sources::load(None, [], Vec::new()).unwrap();
         let mut config = sources.read("gateway", Config::read);
         sources.finish().unwrap();
-        config.query = format!("http://{}", self.query).parse().unwrap();
+        config.query = vec![format!("http://{}", self.query).parse().unwrap()];
         config.live.ring_ticks_max = 32.try_into().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -102,7 +102,7 @@ impl Default for Config {
             heartbeat_timeout: Duration::from_secs(3),
             connect_timeout: Duration::from_secs(10),
             confirm_timeout: Duration::from_secs(5),
-            refused_retry_min: Duration::from_secs(60),
+            refused_retry_min: Duration::from_secs(1),
             refused_retry_max: Duration::from_secs(3_600),
             reconnect_delay_min: Duration::from_millis(250),
             // Short enough to be live again within seconds of the exchange's return; 30 connections that try all the while

@@ -5,12 +5,16 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 mod explain;
+mod keys;
 mod record;
 mod upkeep;
+mod watch;
 
 pub(crate) use explain::{By, ExplainArgs};
+pub(crate) use keys::{CreateArgs, KeysArgs, KeysCommand};
 pub(crate) use record::RecordArgs;
 pub(crate) use upkeep::{ListArgs, RejectsArgs, RejectsCommand, ReshardArgs, ResubmitArgs, ShowArgs};
+pub(crate) use watch::WatchArgs;
 
 /// A flag that overrides a key of the configuration: key, value, name of the flag.
 pub(crate) type Override = (String, String, String);
@@ -22,6 +26,7 @@ Examples:
   ledgerflux up --products BTC-USD,SOL-USD --keep 7d
   ledgerflux up --feed replay:session.jsonl.gz       a recorded session
   ledgerflux up --nats nats://127.0.0.1:4222 --database postgres://user@127.0.0.1/ledgerflux
+  ledgerflux watch BTC-USD,ETH-USD                   live prices in this terminal
   ledgerflux config print                            what is in force, and where each value comes from";
 
 /// Self-hosted, real-time crypto market data: every tick validated, ordered, stored exactly once, and streamed.
@@ -76,6 +81,9 @@ pub(crate) enum Command {
         after_help = "Example:\n  ledgerflux retention --keep 24h --database postgres://owner@127.0.0.1/ledgerflux"
     )]
     Retention(RetentionArgs),
+    /// Show live prices in the terminal, or write one JSON line per message into a pipe.
+    #[command(after_help = watch::EXAMPLES)]
+    Watch(WatchArgs),
     /// Write the feed to files as it comes, for a replay.
     #[command(after_help = record::EXAMPLES)]
     Record(RecordArgs),
@@ -88,6 +96,9 @@ pub(crate) enum Command {
     /// Change the number of shards of the streams. Stop the ingestors, normalizers and snapshotters first.
     #[command(after_help = upkeep::RESHARD_EXAMPLES)]
     Reshard(ReshardArgs),
+    /// Make, list and revoke the API keys of the gateway.
+    #[command(after_help = keys::EXAMPLES)]
+    Keys(KeysArgs),
     /// Check or print the configuration.
     Config(ConfigArgs),
 }
@@ -164,6 +175,9 @@ pub(crate) struct UpArgs {
     /// Where the gateway listens: page, WebSocket, gRPC, grpc-web [default: 127.0.0.1:8000].
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
+    /// Let in only who has one of the API keys in this file (`ledgerflux keys`).
+    #[arg(long, value_name = "FILE")]
+    keys: Option<String>,
     /// Where the query API listens [default: 127.0.0.1:50051].
     #[arg(long, value_name = "ADDR:PORT")]
     grpc_listen: Option<String>,
@@ -228,7 +242,11 @@ pub(crate) struct GatewayArgs {
     /// Where the gateway listens: page, WebSocket, gRPC, grpc-web [default: 127.0.0.1:8000].
     #[arg(long, value_name = "ADDR:PORT")]
     listen: Option<String>,
-    /// The query service that history calls are forwarded to [default: http://127.0.0.1:50051].
+    /// Let in only who has one of the API keys in this file (`ledgerflux keys`).
+    #[arg(long, value_name = "FILE")]
+    keys: Option<String>,
+    /// The query services that history calls are forwarded to, separated by commas; the host of one may have several
+    /// addresses [default: http://127.0.0.1:50051].
     #[arg(long, value_name = "URL")]
     query: Option<String>,
 }
@@ -375,6 +393,8 @@ impl Command {
             Self::Explain(_) => "explain",
             Self::Rejects(_) => "rejects",
             Self::Reshard(_) => "reshard",
+            Self::Keys(_) => "keys",
+            Self::Watch(_) => "watch",
             Self::Config(_) => "config",
         }
     }
@@ -395,6 +415,8 @@ impl Command {
             Self::Explain(args) => &args.common,
             Self::Rejects(args) => args.common(),
             Self::Reshard(args) => &args.common,
+            Self::Keys(args) => args.common(),
+            Self::Watch(args) => &args.common,
             Self::Config(args) => match &args.command {
                 ConfigCommand::Check(common) | ConfigCommand::Print(common) => common,
             },
@@ -412,6 +434,7 @@ impl Command {
                 .store(&args.store)
                 .add("snapshotter.keep", "--keep", args.keep.as_ref())
                 .add("gateway.listen", "--listen", args.listen.as_ref())
+                .add("gateway.keys", "--keys", args.keys.as_ref())
                 .add("query.listen", "--grpc-listen", args.grpc_listen.as_ref()),
             Self::Ingestor(args) => flags.serve(&args.serve).feed(&args.feed).bus(&args.bus),
             Self::Normalizer(args) => flags.serve(&args.serve).bus(&args.bus).add(
@@ -434,6 +457,7 @@ impl Command {
                 .serve(&args.serve)
                 .bus(&args.bus)
                 .add("gateway.listen", "--listen", args.listen.as_ref())
+                .add("gateway.keys", "--keys", args.keys.as_ref())
                 .add("gateway.query", "--query", args.query.as_ref()),
             Self::Simulator(args) => flags.serve(&args.serve),
             Self::Migrate(args) => flags.common(&args.common).store(&args.store),
@@ -457,6 +481,10 @@ impl Command {
                 .quiet(&args.common)
                 .add("bus.nats", "--nats", args.nats.as_ref())
                 .add("bus.shards", "N", Some(&args.shards)),
+            Self::Keys(args) => {
+                flags.common(self.common()).quiet(self.common()).add("gateway.keys", "--keys", args.keys())
+            }
+            Self::Watch(args) => flags.common(&args.common).quiet(&args.common),
             Self::Config(_) => flags.common(self.common()),
         }
         .0

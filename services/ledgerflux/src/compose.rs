@@ -15,10 +15,12 @@ use bus::{Bus, Work};
 use domain::Shard;
 use runtime::{
     Backoff, Latch, Readiness, RoleContext, Shutdown, TaskSet,
+    http::Door,
     listen::bind,
     lock::DataDir,
     retry::{retry_until_shutdown, retry_while},
     tasks::{OnFailure, TaskFailure, TaskFailures},
+    tls::Identity,
 };
 use store::Store;
 use thiserror::Error;
@@ -71,7 +73,7 @@ impl Roles {
 
 /// The listeners of this process, bound before any work.
 struct Listeners {
-    ops: TcpListener,
+    ops: Door,
     gateway: Option<TcpListener>,
     query: Option<TcpListener>,
 }
@@ -170,7 +172,7 @@ pub(crate) async fn run(
     let started = process.readiness.latch("start");
     started.set_waiting("the roles are being started");
     let mut operations = Stage::new("operations endpoints", OPERATIONS_DRAIN_MAX, &process);
-    addresses.tell("ops", listeners.ops.local_addr()?);
+    addresses.tell("ops", listeners.ops.listener.local_addr()?);
     let ops =
         runtime::ops::serve(listeners.ops, process.readiness.clone(), operations.context.shutdown.clone());
     operations.tasks.spawn("ops", OnFailure::StopProcess, async {
@@ -244,7 +246,8 @@ fn lock_data(settings: &Settings, roles: &Roles) -> anyhow::Result<Option<DataDi
 
 async fn bind_all(settings: &mut Settings, roles: &Roles) -> anyhow::Result<Listeners> {
     let ops = settings.ops_listen.unwrap_or(SocketAddr::from(([127, 0, 0, 1], roles.ops_port)));
-    let ops = bind(ops, "ops.listen").await?;
+    let identity = settings.ops_tls.as_ref().map(Identity::open).transpose()?;
+    let ops = Door { listener: bind(ops, "ops.listen").await?, identity };
     let query = match roles.query {
         true => Some(bind(settings.query.listen, "query.listen").await?),
         false => None,
@@ -254,7 +257,7 @@ async fn bind_all(settings: &mut Settings, roles: &Roles) -> anyhow::Result<List
         false => None,
     };
     if let (Some(query), true) = (&query, roles.gateway) {
-        settings.gateway.query = format!("http://{}", query.local_addr()?).parse()?;
+        settings.gateway.query = vec![format!("http://{}", query.local_addr()?).parse()?];
     }
     settings.gateway.feed_label = settings.feed.source.label();
     Ok(Listeners { ops, gateway, query })

@@ -11,10 +11,12 @@ mod compose;
 mod exchange;
 mod explain;
 mod feed;
+mod keys;
 mod record;
 mod rejects;
 mod reload;
 mod settings;
+mod watch;
 
 use std::{process::ExitCode, time::Duration};
 
@@ -147,6 +149,8 @@ async fn dispatch(command: Command, settings: Settings, origin: reload::Origin) 
         Command::Explain(args) => return explain::run(&settings, args).await,
         Command::Rejects(args) => return rejects::run(&settings, args.command).await,
         Command::Reshard(_) => return commands::reshard(&settings).await,
+        Command::Keys(args) => return keys::run(&settings, args),
+        Command::Watch(args) => return watch::run(args).await,
         Command::Config(_) => return Ok(()),
     };
     compose::run(settings, origin, roles, addresses).await

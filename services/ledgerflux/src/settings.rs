@@ -47,6 +47,7 @@ pub(crate) struct Settings {
     pub(crate) query: query::Config,
     pub(crate) gateway: gateway::Config,
     pub(crate) ops_listen: Option<SocketAddr>,
+    pub(crate) ops_tls: Option<runtime::tls::Files>,
     pub(crate) telemetry: runtime::telemetry::Config,
     pub(crate) data: runtime::lock::Config,
 }
@@ -86,10 +87,13 @@ pub(crate) fn load(
         sources.read("normalizer", |reader| (normalizer::Config::read(reader), read_shard_id(reader)));
     let (snapshotter, snapshotter_shard) = sources
         .read("snapshotter", |reader| (snapshotter::Config::read(reader, keep), read_shard_id(reader)));
+    let (ops_listen, ops_tls) =
+        sources.read("ops", |reader| (reader.optional_address("listen"), runtime::tls::Files::read(reader)));
     let settings = Settings {
         query: sources.read("query", query::Config::read),
         gateway: sources.read("gateway", gateway::Config::read),
-        ops_listen: sources.read("ops", |reader| reader.optional_address("listen")),
+        ops_listen,
+        ops_tls,
         telemetry: sources.read("telemetry", runtime::telemetry::Config::read),
         data: sources.read("data", runtime::lock::Config::read),
         feed,

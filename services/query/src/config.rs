@@ -29,6 +29,8 @@ pub struct Config {
     pub response_bytes_max: usize,
     /// How long a call that is no stream may take.
     pub call_timeout: Duration,
+    /// The certificate of the listener, if it speaks TLS.
+    pub tls: Option<runtime::tls::Files>,
     /// The products that the feed is configured to follow; `None` where that is not known: another process holds the feed.
     /// No key of its own: whoever starts the service tells it.
     pub configured: Option<BTreeSet<Instrument>>,
@@ -46,6 +48,7 @@ impl Default for Config {
             // What generated clients accept by default.
             response_bytes_max: 4 * 1024 * 1024,
             call_timeout: Duration::from_secs(10),
+            tls: None,
             configured: None,
         }
     }
@@ -74,6 +77,7 @@ impl Config {
             calls_max,
             streams_max,
             response_bytes_max,
+            tls: runtime::tls::Files::read(reader),
             configured: None,
             call_timeout: reader.duration(
                 "call_timeout",

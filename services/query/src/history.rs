@@ -68,9 +68,15 @@ pub(crate) async fn page(
     market.check_known(&instrument).await?;
     let limit = usize::try_from(limit).unwrap_or(0);
     let query = TickQuery { instrument, range, order, after, limit };
-    let (rows, completeness) =
-        tokio::try_join!(market.store.ticks(&query), market.completeness(&query.instrument, range))
-            .map_err(|error| store_failed(&error))?;
+    let rows = market.store.ticks(&query).await.map_err(|error| store_failed(&error))?;
+    let completeness = match range {
+        // The range is on this page, so nothing of it is looked at twice.
+        TickRange::Time(time) if query.after.is_none() && rows.len() < limit => {
+            market.store.completeness_of(&query.instrument, time, &rows).await.map(Some)
+        }
+        _ => market.completeness(&query.instrument, range).await,
+    };
+    let completeness = completeness.map_err(|error| store_failed(&error))?;
     let ticks: Vec<v1::Tick> = rows.iter().map(|(_, tick)| v1::Tick::from(tick)).collect();
     let fitting = page::fitting(&ticks, market.response_bytes_max);
     let is_last = fitting == rows.len() && rows.len() < limit;

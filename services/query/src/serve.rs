@@ -5,11 +5,10 @@ use std::{future::Future, num::NonZeroUsize, sync::Arc, time::Duration};
 use bus::Bus;
 use live::LiveFeed;
 use proto::v1::market_data_service_server::MarketDataServiceServer;
-use runtime::{Readiness, RoleContext};
+use runtime::{Readiness, RoleContext, tls::Identity};
 use store::Store;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio_stream::{StreamExt as _, wrappers::TcpListenerStream};
 use tonic::{codec::CompressionEncoding, transport::Server};
 use tonic_health::{ServingStatus, server::HealthReporter};
 
@@ -36,6 +35,9 @@ pub enum Error {
     /// The description of the services is broken.
     #[error("reflection cannot be offered")]
     Reflection(#[from] tonic_reflection::server::Error),
+    /// The certificate cannot be used.
+    #[error("the listener cannot speak TLS")]
+    Tls(#[from] runtime::tls::TlsError),
     /// The server ended.
     #[error("the gRPC server failed")]
     Transport(#[from] tonic::transport::Error),
@@ -107,15 +109,21 @@ async fn serve(
         .add_service(health)
         .add_optional_service(reflection)
         .add_service(service);
-    let incoming =
-        TcpListenerStream::new(listener).map(|connection| connection.inspect(runtime::listen::set_nodelay));
+    let identity = config.tls.as_ref().map(Identity::open).transpose()?;
+    let incoming = runtime::tls::connections(listener, identity.clone());
     let serving = server.serve_with_incoming_shutdown(incoming, context.shutdown.requested());
+    let renewed = async {
+        if let Some(identity) = &identity {
+            identity.follow(&context.shutdown).await;
+        }
+    };
     let cut = async {
         context.shutdown.requested().await;
         tokio::time::sleep(DRAIN_MAX).await;
     };
     let background = async {
         tokio::join!(
+            renewed,
             open_gaps.keep(store.clone(), live.clone(), context.shutdown.clone()),
             board.keep(bus, store, live, latches, context.clone()),
             tell_health(reporter, context.readiness.clone(), context.shutdown.clone()),

@@ -81,6 +81,11 @@ impl Latest {
         }
     }
 
+    /// The newest snapshot of a product; `None` before its first tick.
+    pub(crate) fn of(&self, instrument: &Instrument) -> Option<&Snapshot> {
+        self.products.get(instrument).map(|entry| &entry.snapshot)
+    }
+
     /// The newest snapshot of each product.
     pub(crate) fn snapshots(&self) -> impl Iterator<Item = &Snapshot> {
         self.products.values().map(|entry| &entry.snapshot)

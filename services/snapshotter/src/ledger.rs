@@ -3,7 +3,8 @@
 use std::{convert::Infallible, time::Duration};
 
 use bus::{Delivery, PublishError, Work, WorkReader};
-use domain::{EventKind, FeedEvent, Gap, GapState, RejectReason, RejectedTick, UnixNanos};
+use domain::{EventKind, FeedEvent, Gap, GapState, Instrument, RejectReason, RejectedTick, UnixNanos};
+use futures::{TryStreamExt as _, stream};
 use metrics::{counter, gauge};
 use runtime::{Backoff, ErrorChain};
 use store::{Store, StoreError};
@@ -20,6 +21,10 @@ use crate::{
 const SETTLE_MAX: Duration = Duration::from_secs(5);
 /// How often it is asked whether that is done.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
+/// How many repaired gaps are told of at a time.
+const REPAIRED_AT_ONCE_MAX: usize = 64;
+/// How many gaps a line of the log names.
+const TOLD_MAX: usize = 8;
 
 /// Records what is said of the gaps of a shard, and acknowledges it once it is committed.
 pub(crate) struct Ledger<'a> {
@@ -69,21 +74,54 @@ impl<'a> Ledger<'a> {
 
     /// Doing it again changes nothing.
     async fn record(&self, deliveries: &[Delivery<FeedEvent>]) -> Result<(), Error> {
-        for delivery in deliveries {
-            match &delivery.content {
-                Ok(event) => self.record_event(delivery, event).await?,
-                Err(what) => {
-                    let reject =
-                        undecodable(delivery, what, "events", &self.worker.source(), UnixNanos::now());
-                    self.refuse(reject).await?;
+        // A feed that mixes up or drops a little all the time makes thousands of gaps: those that follow upon each other are
+        // one transaction.
+        for alike in deliveries.chunk_by(|one, next| gap_of(one).is_some() && gap_of(next).is_some()) {
+            if !self.record_together(alike).await? {
+                for delivery in alike {
+                    self.record_alone(delivery).await?;
                 }
             }
         }
         self.reader.ack(deliveries).await.map_err(bus_error)
     }
 
+    /// Whether these are several gaps, and all are recorded.
+    async fn record_together(&self, alike: &[Delivery<FeedEvent>]) -> Result<bool, Error> {
+        let gaps: Vec<Gap> =
+            alike.iter().filter_map(gap_of).filter(|gap| self.is_ours(&gap.instrument)).cloned().collect();
+        if gaps.len() < 2 {
+            return Ok(false);
+        }
+        match self.worker.store.record_gaps(&gaps).await {
+            Ok(recorded) => self.tell("gap", &recorded).await.map(|()| true),
+            Err(error) if error.is_retryable() => Err(error.into()),
+            // One of them is at fault. Alone it shows which.
+            Err(_) => Ok(false),
+        }
+    }
+
+    async fn record_alone(&self, delivery: &Delivery<FeedEvent>) -> Result<(), Error> {
+        match &delivery.content {
+            Ok(event) => self.record_event(delivery, event).await,
+            Err(what) => {
+                let reject = undecodable(delivery, what, "events", &self.worker.source(), UnixNanos::now());
+                self.refuse(reject).await
+            }
+        }
+    }
+
+    fn is_ours(&self, instrument: &Instrument) -> bool {
+        self.worker.bus.shards().shard_of(instrument) == self.worker.shard
+    }
+
+    async fn tell(&self, event: &str, gaps: &[Gap]) -> Result<(), Error> {
+        info!(shard = %self.worker.shard, event, gaps = %Told(gaps), "the ledger has changed");
+        publish_repaired(self.worker, gaps).await.map_err(bus_error)
+    }
+
     async fn record_event(&self, delivery: &Delivery<FeedEvent>, event: &FeedEvent) -> Result<(), Error> {
-        if self.worker.bus.shards().shard_of(&event.instrument) != self.worker.shard {
+        if !self.is_ours(&event.instrument) {
             return Ok(());
         }
         let store = &self.worker.store;
@@ -94,10 +132,7 @@ impl<'a> Ledger<'a> {
             _ => return Ok(()),
         };
         match recorded {
-            Ok(gaps) => {
-                info!(shard = %self.worker.shard, event = event.kind.name(), gaps = %Told(&gaps), "the ledger has changed");
-                publish_repaired(self.worker, &gaps).await.map_err(bus_error)
-            }
+            Ok(gaps) => self.tell(event.kind.name(), &gaps).await,
             Err(error) if error.is_retryable() => Err(error.into()),
             Err(error) => self.refuse(unrecordable(delivery, event, &error, &self.worker.source())).await,
         }
@@ -129,16 +164,24 @@ async fn is_behind(worker: &Worker) -> Result<bool, Error> {
 
 /// Tells of those of `gaps` that are repaired. Said again, the broker takes it for the same.
 pub(crate) async fn publish_repaired(worker: &Worker, gaps: &[Gap]) -> Result<(), PublishError> {
-    for gap in gaps.iter().filter(|gap| gap.state == GapState::Repaired) {
-        let event = FeedEvent {
-            instrument: gap.instrument.clone(),
-            time: UnixNanos::now(),
-            source: worker.source(),
-            kind: EventKind::Repaired(gap.clone()),
-        };
-        worker.bus.publish_event(&event).await?;
+    let repaired = gaps.iter().filter(|gap| gap.state == GapState::Repaired).map(|gap| FeedEvent {
+        instrument: gap.instrument.clone(),
+        time: UnixNanos::now(),
+        source: worker.source(),
+        kind: EventKind::Repaired(gap.clone()),
+    });
+    stream::iter(repaired.map(Ok))
+        .try_for_each_concurrent(REPAIRED_AT_ONCE_MAX, |event| async move {
+            worker.bus.publish_event(&event).await.map(|_| ())
+        })
+        .await
+}
+
+fn gap_of(delivery: &Delivery<FeedEvent>) -> Option<&Gap> {
+    match delivery.content.as_ref().ok()?.kind {
+        EventKind::Gap(ref gap) => Some(gap),
+        _ => None,
     }
-    Ok(())
 }
 
 /// Brings the metrics of all gaps that are stored up to date.
@@ -190,11 +233,14 @@ struct Told<'a>(&'a [Gap]);
 
 impl std::fmt::Display for Told<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for (index, gap) in self.0.iter().enumerate() {
+        for (index, gap) in self.0.iter().take(TOLD_MAX).enumerate() {
             let (first, last, state) = (gap.first_trade_id, gap.last_trade_id, gap.state);
             let comma = if index == 0 { "" } else { ", " };
             write!(f, "{comma}{} {first}-{last} {state:?} {}", gap.instrument, gap.repaired_count)?;
         }
-        Ok(())
+        match self.0.len().checked_sub(TOLD_MAX) {
+            Some(more) if more > 0 => write!(f, " and {more} more"),
+            _ => Ok(()),
+        }
     }
 }

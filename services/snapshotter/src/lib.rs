@@ -10,6 +10,7 @@ mod config;
 mod latest;
 mod ledger;
 pub mod metrics;
+mod overrun;
 mod owner;
 mod recovery;
 mod retention;

@@ -13,6 +13,7 @@ use crate::{
     latest::Latest,
     ledger::{publish_repaired, settled},
     metrics as names,
+    overrun::tell_gaps,
     recovery::newest_states,
     worker::{Error, Worker, bus_error},
     write::{groups, not_stored, rows, undecodable, unpublished},
@@ -103,6 +104,7 @@ impl<'a> Owner<'a> {
         if has_fills || self.worker.bus.is_embedded() {
             settled(self.worker).await?;
         }
+        tell_gaps(self.worker, &self.latest, group).await?;
         let rows = rows(group);
         self.in_hand = rows.len();
         self.latest.apply(rows.iter().map(|row| row.tick));

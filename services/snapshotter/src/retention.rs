@@ -56,6 +56,12 @@ async fn drop_old(store: &Store, keep: Duration) {
                 let (partitions, rows) = (report.partitions_dropped, report.rows_deleted);
                 info!(horizon, partitions, rows, "retention dropped what is older than the horizon");
             }
+            if report.gaps_given_up > 0 {
+                warn!(
+                    gaps = report.gaps_given_up,
+                    "gaps were still open when their time was dropped: given up"
+                );
+            }
         }
         Err(error) => warn!(error = %ErrorChain(&error), "retention did not run; it is tried again"),
     }

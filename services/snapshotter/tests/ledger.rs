@@ -85,9 +85,13 @@ impl Fixture {
     }
 
     async fn jetstream() -> Self {
+        Self::jetstream_with(config()).await
+    }
+
+    async fn jetstream_with(config: bus::Config) -> Self {
         let server = NatsServer::start().await;
         let nats = Some(bus::ServerUrl::new(&server.url()).unwrap());
-        let bus = Bus::connect(&bus::Config { nats, ..config() }).await.unwrap();
+        let bus = Bus::connect(&bus::Config { nats, ..config }).await.unwrap();
         Self::on(bus, Some(server)).await
     }
 
@@ -294,4 +298,26 @@ async fn what_cannot_be_recorded_is_filed_and_holds_nothing_up() {
     let reject = follower.next().await.unwrap().content;
     assert_eq!((reject.reason, reject.instrument), (RejectReason::Unstorable, Some(instrument())));
     assert!(reject.detail.contains("18446744073709551614"), "{}", reject.detail);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_aged_out_of_the_stream_unread_is_a_gap() {
+    let forgetful = bus::Config { ticks_age_max: Duration::from_secs(1), ..config() };
+    let fixture = Fixture::jetstream_with(forgetful).await;
+    let running = fixture.start();
+    fixture.publish(Source::Live, [1, 2]).await;
+    fixture.is_done().await;
+    running.stop().await;
+    fixture.publish(Source::Live, [3, 4]).await;
+    fixture.publish(Source::Live, [5]).await;
+    eventually(SOON, || async { fixture.bus.stream_state(StreamKind::Ticks).await.unwrap().messages == 0 })
+        .await;
+    fixture.publish(Source::Live, [6, 7]).await;
+    fixture.publish(Source::Live, [8]).await;
+    let running = fixture.start();
+    fixture.reaches(&[(3, 5, GapState::Open, 0)]).await;
+    fixture.publish(Source::Fill, 3..=5).await;
+    fixture.reaches(&[(3, 5, GapState::Repaired, 3)]).await;
+    fixture.is_done().await;
+    running.stop().await;
 }

@@ -16,6 +16,7 @@ const STRICT: Rules = Rules {
     exchange_killed: false,
     broker_lost: false,
     feed_disordered: false,
+    seamless: false,
     live_within: Duration::from_secs(10),
 };
 
@@ -135,6 +136,24 @@ fn what_is_wrong_or_out_of_order_is_seen() {
         evidence.subscribers[0].1.tick("A-B", (0, 101), 1_000, None);
     };
     fails(again, STRICT, &[]);
+}
+
+#[test]
+fn a_seam_is_seen() {
+    let seamless = Rules { seamless: true, ..STRICT };
+    fails(|_| {}, seamless, &["seamless"]);
+    let once = |evidence: &mut Evidence| evidence.subscribers[0].1.connected();
+    fails(once, seamless, &[]);
+    let told = |evidence: &mut Evidence| {
+        once(evidence);
+        evidence.subscribers[0].1.told.push("STALE".into());
+    };
+    fails(told, seamless, &["seamless"]);
+    let repaired = |evidence: &mut Evidence| {
+        once(evidence);
+        evidence.gaps.push(gap(3, 3, 1));
+    };
+    fails(repaired, seamless, &["seamless"]);
 }
 
 #[test]

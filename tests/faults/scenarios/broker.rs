@@ -76,9 +76,9 @@ async fn wiped(world: &mut World) {
 /// Acknowledgements do not reach the ingestor, so that it publishes again what the broker has, after the broker has
 /// forgotten the message ids.
 async fn late_retries(world: &mut World) {
-    world.link("nats-ingestor").set_toward(Toward::Client, Fault::Blackhole);
+    world.link("nats-ingestor-0").set_toward(Toward::Client, Fault::Blackhole);
     world.load_for(UNACKNOWLEDGED).await;
-    world.link("nats-ingestor").set(Fault::Pass);
+    world.link("nats-ingestor-0").set(Fault::Pass);
     world.recovers("acknowledgements held back").await;
     let mut duplicates = 0;
     for shard in 0..world.setup.shards {

@@ -84,6 +84,9 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("freeze-gateway", "SIGSTOP of the gateway for 30 s", |w| {
             freeze(w, "gateway").boxed_local()
         }),
+        Scenario::new("kill-leg", "kill -9 of one of two ingestors", |w| kill_leg(w).boxed_local())
+            .prepare(|setup| setup.ingestors = 2)
+            .rules(|rules| rules.seamless = true),
         Scenario::new("two-normalizers", "two owners of one shard at once", |w| {
             two_owners(w, Role::Normalizer(0)).boxed_local()
         }),
@@ -102,12 +105,16 @@ fn one_of(world: &mut World, command: &str) -> Role {
 
 async fn kills(world: &mut World, command: &'static str) {
     for _ in 0..world.setup.count {
-        world.random_moment(MOMENT_MAX).await;
-        let role = one_of(world, command);
-        world.process(role).kill().await;
-        world.start_role(role, &[]).await;
-        world.recovers(&format!("kill -9 {command}")).await;
+        kill_one(world, command).await;
     }
+}
+
+async fn kill_one(world: &mut World, command: &'static str) {
+    world.random_moment(MOMENT_MAX).await;
+    let role = one_of(world, command);
+    world.process(role).kill().await;
+    world.start_role(role, &[]).await;
+    world.recovers(&format!("kill -9 {command}")).await;
 }
 
 /// A process that dies at exactly this place, after a number of passes that the seed chooses.
@@ -142,6 +149,15 @@ async fn freeze(world: &mut World, command: &'static str) {
     world.load_for(FROZEN).await;
     world.process(role).signal(Signal::CONT);
     world.recovers(&format!("freeze of {command}")).await;
+}
+
+/// One of two that follow the exchange side by side. The next one is killed when the one before has long come back: while
+/// one alone follows, there is nobody to make up for it.
+async fn kill_leg(world: &mut World) {
+    for _ in 0..world.setup.count {
+        kill_one(world, "ingestor").await;
+        world.load_for(Duration::from_secs(2)).await;
+    }
 }
 
 /// A process is frozen and replaced, as an orchestrator would, and then goes on beside the new one. Then a third one is

@@ -70,11 +70,11 @@ impl Chain {
         self.acknowledged = acknowledged;
     }
 
-    /// Publishes an event for each loss before one of `arrived`, then takes note of them.
-    pub(super) async fn tell<T>(&mut self, bus: &Bus, arrived: &[Delivery<T>]) -> Result<(), FetchError> {
+    /// Publishes an event for each loss before one of `arrived`, marks that one, then takes note of them.
+    pub(super) async fn tell<T>(&mut self, bus: &Bus, arrived: &mut [Delivery<T>]) -> Result<(), FetchError> {
         for delivery in arrived {
             if let Some(previous) = delivery.previous {
-                self.judge(bus, &delivery.subject, previous).await?;
+                delivery.detached |= self.judge(bus, &delivery.subject, previous).await?;
             }
             match self.last.get_mut(&delivery.subject) {
                 Some(last) => *last = delivery.stream_sequence,
@@ -86,11 +86,12 @@ impl Chain {
         Ok(())
     }
 
-    async fn judge(&self, bus: &Bus, subject: &str, previous: Previous) -> Result<(), FetchError> {
+    /// Whether the message before the one at hand was lost.
+    async fn judge(&self, bus: &Bus, subject: &str, previous: Previous) -> Result<bool, FetchError> {
         if self.last.get(subject).is_some_and(|last| *last >= previous.sequence) {
-            return Ok(());
+            return Ok(false);
         }
-        let Some(instrument) = instrument(bus, subject) else { return Ok(()) };
+        let Some(instrument) = instrument(bus, subject) else { return Ok(false) };
         let is_stored = match (&self.stored, previous.position) {
             (Some(stored), Some(position)) => {
                 stored.get(&instrument).is_some_and(|stored| *stored >= position)
@@ -98,12 +99,12 @@ impl Chain {
             _ => self.acknowledged >= previous.sequence,
         };
         if is_stored {
-            return Ok(());
+            return Ok(false);
         }
         let state = bus.stream_state(self.work.stream()).await.map_err(FetchError::Fetch)?;
         // Of another stream, or still there: then it was acknowledged out of order.
         if previous.epoch != state.created || previous.sequence >= state.first_sequence {
-            return Ok(());
+            return Ok(false);
         }
         let last = previous.sequence;
         let read = self.last.get(subject).copied().unwrap_or(0);
@@ -120,7 +121,7 @@ impl Chain {
         };
         bus.publish_event(&event).await.map_err(FetchError::Overrun)?;
         metrics::overrun(self.work.stream());
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -64,6 +64,7 @@ pub async fn what_aged_out_unread_is_told_per_product(substrate: Substrate) {
     let mut reader = heir.work(Work::Ticks, shard).with_stored([(btc(), at(1)), (other.clone(), at(1))]);
     let read = fetch(&mut reader, 2).await;
     assert_eq!(delivered(&read), [4, 2]);
+    assert_eq!([read[0].detached, read[1].detached], [true, false]);
     assert_eq!(overruns(&fixture).await, [(btc(), 3, 4)], "told before it is given out, to the message");
     reader.ack(&read).await.unwrap();
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use domain::{Completeness, Tick, TimeRange, UnixNanos};
+use domain::{Completeness, Instrument, Tick, TimeRange, UnixNanos};
 use proptest::{prelude::*, test_runner::TestRunner};
-use store::Store;
+use store::{Order, Store, TICKS_LIMIT_MAX, TickQuery, TickRange};
 use tokio::runtime::Runtime;
 
 use crate::{
@@ -25,7 +25,18 @@ fn complete(expected: Option<u64>, stored: u64, open: u64) -> Completeness {
 }
 
 async fn of(store: &Store, from: UnixNanos, until: UnixNanos) -> Completeness {
-    store.completeness(&instrument("BTC-USD"), TimeRange { from, until }).await.unwrap()
+    both_ways(store, &instrument("BTC-USD"), TimeRange { from, until }).await
+}
+
+/// What is counted, which is the same for who has the ticks at hand.
+async fn both_ways(store: &Store, instrument: &Instrument, range: TimeRange) -> Completeness {
+    let (order, after, limit) = (Order::Descending, None, TICKS_LIMIT_MAX);
+    let query =
+        TickQuery { instrument: instrument.clone(), range: TickRange::Time(range), order, after, limit };
+    let ticks = store.ticks(&query).await.unwrap();
+    let counted = store.completeness(instrument, range).await.unwrap();
+    assert_eq!(store.completeness_of(instrument, range, &ticks).await.unwrap(), counted, "{range:?}");
+    counted
 }
 
 fn second(id: u64) -> UnixNanos {
@@ -148,7 +159,7 @@ fn counts_are_exact(db: &Database, runtime: &Runtime) {
                         let range =
                             TimeRange { from: at(from / unit * unit), until: at(until / unit * unit) };
                         let inside = ticks.iter().filter(|tick| range.contains(tick.event_time)).count();
-                        let counted = db.store.completeness(&product, range).await.unwrap();
+                        let counted = both_ways(&db.store, &product, range).await;
                         prop_assert_eq!(counted.stored_trades, inside as u64, "{:?}", range);
                     }
                 }

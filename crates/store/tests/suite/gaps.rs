@@ -9,6 +9,7 @@ use crate::{
 };
 
 on_each_database!(
+    many_at_once_are_what_they_are_one_by_one,
     a_trade_is_missing_once,
     what_is_stored_is_not_missing,
     fills_are_counted_and_close_the_gap,
@@ -58,6 +59,33 @@ fn fills(ids: impl IntoIterator<Item = u64>) -> Vec<Tick> {
 
 fn spans(gaps: &[Gap]) -> Vec<(u64, u64, GapState, u64)> {
     gaps.iter().map(|gap| (gap.first_trade_id, gap.last_trade_id, gap.state, gap.repaired_count)).collect()
+}
+
+async fn many_at_once_are_what_they_are_one_by_one(db: Database) {
+    let other = |first, last| Gap { instrument: instrument("ETH-USD"), ..gap(first, last) };
+    write(&db.store, &live([1, 7, 20, 900_000])).await;
+    let told =
+        [gap(5, 8), other(5, 8), gap(2, 6), gap(800_000, 899_999), gap(30, 29), gap(20, 21), gap(6, 6)];
+    for gap in &told {
+        db.store.record_gap(&Gap { run: 1, ..gap.clone() }).await.unwrap();
+    }
+    let recorded = db.store.record_gaps(&told).await.unwrap();
+    let of = |gaps: &[Gap], run| -> Vec<_> {
+        let of_run = gaps.iter().filter(|gap| gap.run == run).cloned().collect::<Vec<_>>();
+        spans(&of_run).into_iter().map(|(first, last, ..)| (first, last)).collect()
+    };
+    let btc = db.store.gaps(&query("BTC-USD")).await.unwrap();
+    assert_eq!(of(&btc, 0), [(2, 6), (7, 8), (20, 21), (800_000, 899_999)]);
+    let missing = |gaps: &[(u64, u64)]| gaps.iter().map(|(first, last)| last - first + 1).sum::<u64>();
+    assert_eq!(missing(&of(&btc, 0)), missing(&of(&btc, 1)), "the same trades, whatever the cuts");
+    let counted: Vec<_> =
+        spans(&btc).into_iter().zip(&btc).filter(|(_, gap)| gap.run == 0).map(|(span, _)| span).collect();
+    assert_eq!(counted[1], (7, 8, GapState::Open, 1));
+    assert_eq!(counted[2], (20, 21, GapState::Open, 1));
+    assert_eq!(recorded.len(), 5);
+    assert_eq!(db.store.record_gaps(&told).await.unwrap(), recorded, "told again, nothing changes");
+    assert_eq!(spans(&db.store.gaps(&query("ETH-USD")).await.unwrap()).len(), 2);
+    assert_eq!(db.store.record_gaps(&[]).await.unwrap(), []);
 }
 
 async fn a_trade_is_missing_once(db: Database) {

@@ -2,15 +2,21 @@
 
 use std::time::Duration;
 
-use domain::{Interval, Tick, TimeRange, UnixNanos};
+use domain::{Gap, GapState, Interval, Tick, TimeRange, UnixNanos};
 use store::{CandleQuery, Written};
 
 use crate::{
     database::{Database, history, on_each_database, write},
+    gaps::{gap, query},
     ticks::{at, backfilled, instrument, trade},
 };
 
-on_each_database!(old_ticks_are_dropped_and_refused, bars_stay_and_are_sealed, deletes_in_steps);
+on_each_database!(
+    old_ticks_are_dropped_and_refused,
+    bars_stay_and_are_sealed,
+    deletes_in_steps,
+    what_can_come_no_more_is_given_up
+);
 
 const HOUR: i64 = 3600;
 
@@ -90,4 +96,21 @@ async fn deletes_in_steps(db: Database) {
         if db.is_postgres() { (1, 0) } else { (0, 5000) }
     );
     assert_eq!(history(&db.store, &instrument("BTC-USD")).await.len(), 22);
+}
+
+async fn what_can_come_no_more_is_given_up(db: Database) {
+    let missing = |id: u64, hour: i64| Gap {
+        after: Some(at((hour - 1) * HOUR)),
+        before: Some(at(hour * HOUR)),
+        ..gap(id, id)
+    };
+    for gap in [missing(10, 23), missing(20, 24), missing(30, 90)] {
+        db.store.record_gap(&gap).await.unwrap();
+    }
+    let report = db.store.retain(Duration::ZERO, at(24 * HOUR)).await.unwrap();
+    assert_eq!((report.horizon, report.gaps_given_up), (Some(at(24 * HOUR)), 1));
+    let states = db.store.gaps(&query("BTC-USD")).await.unwrap();
+    let states: Vec<GapState> = states.iter().map(|gap| gap.state).collect();
+    assert_eq!(states, [GapState::Unrepairable, GapState::Open, GapState::Open]);
+    assert_eq!(db.store.retain(Duration::ZERO, at(24 * HOUR)).await.unwrap().gaps_given_up, 0);
 }

@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 
 use super::*;
 use crate::{
+    access::{Caller, Guard},
     clients::{Places, Transport},
     ws::{Cadence, frame::Numbers},
 };
@@ -26,6 +27,7 @@ fn sessions() -> Sessions {
     feed.set_caught_up();
     Sessions {
         feed,
+        guard: Guard::open(config.access.clone()).unwrap(),
         config: Arc::new(config),
         places: Places::new(1),
         cadence: Cadence::new(),
@@ -67,7 +69,9 @@ async fn connect(
     let (ours, theirs) = tokio::io::duplex(bytes);
     let wire = Wire::new(ours, Vec::new(), WebSocketConfig::default()).await;
     let client = sessions.places.enter(Transport::WebSocket).unwrap();
-    let session = tokio::spawn(Session::new(wire, sessions, client, dialect).run());
+    let caller = Caller::anonymous();
+    let admitted = Admitted::new(caller.clone(), caller.sit_down().unwrap());
+    let session = tokio::spawn(Session::new(wire, sessions, client, admitted, dialect).run());
     (session, WebSocketStream::from_raw_socket(theirs, Role::Client, None).await)
 }
 

@@ -7,6 +7,7 @@ use crate::Moment;
 
 /// The first delay before a stale product is asked for once more.
 const STALE_RETRY_MIN: Duration = Duration::from_secs(10);
+const STALE_RETRY_MAX: Duration = Duration::from_secs(60);
 
 impl Session {
     pub(super) fn look(&mut self, now: Moment, actions: &mut Vec<Action>) {
@@ -52,14 +53,14 @@ impl Session {
         if !self.expects_beats() {
             return;
         }
-        let (timeout, delay_max) = (self.config.heartbeat_timeout, self.config.refused_retry_min);
+        let timeout = self.config.heartbeat_timeout;
         let mut silent = Vec::new();
         let mut changes = Vec::new();
         for (name, track) in &mut self.tracks {
             if track.falls_silent(clock, timeout) {
-                changes.extend(track.fall_silent(clock, STALE_RETRY_MIN.min(delay_max)));
+                changes.extend(track.fall_silent(clock, STALE_RETRY_MIN));
                 silent.push(name.clone());
-            } else if track.wants_attempt(clock, delay_max) {
+            } else if track.wants_attempt(clock, STALE_RETRY_MAX) {
                 silent.push(name.clone());
             }
         }

@@ -1,0 +1,82 @@
+import { create } from "@bufbuild/protobuf";
+import { Code, ConnectError, createClient, createRouterTransport } from "@connectrpc/connect";
+import { expect, test } from "vitest";
+import {
+  type SubscribeRequest, SubscribeResponseSchema, StreamEventKind, StreamingService,
+} from "./gen/ledgerflux/v1/streaming_service_pb";
+import { type Connection, Subscription } from "./subscription";
+
+const checkpoint = (resumeToken: string) =>
+  create(SubscribeResponseSchema, { message: { case: "event", value: { kind: StreamEventKind.CHECKPOINT, resumeToken } } });
+
+/** What a page asks of a server that gives these answers, one for each connection, and what it says meanwhile. */
+async function played(answers: ((request: SubscribeRequest) => AsyncGenerator<ReturnType<typeof checkpoint>>)[]) {
+  const starts: string[] = [];
+  const states: Connection[] = [];
+  const notResumed: string[] = [];
+  let finish = () => {};
+  const finished = new Promise<void>((resolve) => (finish = resolve));
+  const transport = createRouterTransport(({ service }) => {
+    service(StreamingService, {
+      async *subscribe(request) {
+        starts.push(request.start.case === "resumeToken" ? request.start.value : String(request.start.case));
+        const answer = answers[starts.length - 1];
+        if (!answer) {
+          finish();
+          await new Promise(() => {});
+        }
+        yield* answer!(request);
+      },
+    });
+  });
+  const subscription = new Subscription(createClient(StreamingService, transport), {
+    message: () => {},
+    connection: (state) => {
+      states.push(state);
+      if (state.state === "locked") setTimeout(() => subscription.wake());
+    },
+    notResumed: (reason) => notResumed.push(reason),
+  });
+  void subscription.run();
+  await finished;
+  return { starts, states: states.map((state) => state.state), live: states.filter((state) => state.state === "live"), notResumed };
+}
+
+test("a lost stream goes on from its newest checkpoint", async () => {
+  const { starts, states, live } = await played([
+    async function* () {
+      yield checkpoint("a");
+      yield checkpoint("b");
+      throw new ConnectError("gone", Code.Unavailable);
+    },
+    async function* () {
+      yield checkpoint("c");
+    },
+  ]);
+  expect(starts).toEqual(["snapshot", "b", "c"]);
+  expect(states).toEqual(["connecting", "live", "waiting", "connecting", "live", "waiting", "connecting"]);
+  expect(live).toMatchObject([{ resumed: false, again: false }, { resumed: true, again: true }]);
+});
+
+test("a token that is refused is told, and the newest state is asked for at once", async () => {
+  const { starts, states, notResumed } = await played([
+    async function* () {
+      yield checkpoint("old");
+    },
+    async function* () {
+      throw new ConnectError("another epoch", Code.InvalidArgument);
+    },
+  ]);
+  expect(starts).toEqual(["snapshot", "old", "snapshot"]);
+  expect(states.slice(-2)).toEqual(["connecting", "connecting"]);
+  expect(notResumed).toEqual(["another epoch"]);
+});
+
+test("a server that wants a key is asked again when there is one", async () => {
+  const { states } = await played([
+    async function* () {
+      throw new ConnectError("no key", Code.Unauthenticated);
+    },
+  ]);
+  expect(states).toEqual(["connecting", "locked", "connecting"]);
+});
