@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs from a fresh clone with Rust, Python 3 and Node.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page test lint format typecheck coverage faults bench-store bench-parse fuzz install tools clean up down gateway-ui grafana prometheus
+.PHONY: help demo page test lint format typecheck coverage faults bench-store bench-parse bench-gateway fuzz install tools clean up down gateway-ui grafana prometheus
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -61,6 +61,9 @@ bench-store: tools ## How fast the writer, the queries of history and retention 
 
 bench-parse: ## How fast a ticker frame becomes a tick, beside serde_json
 	$(CARGO) bench --locked --package venues --bench parse $(ARGS)
+
+bench-gateway: ## How many WebSocket clients the gateway serves, beside a bare broadcast (ARGS="-- latency" for one part)
+	$(CARGO) bench --locked --package gateway --bench fan_out $(ARGS)
 
 # What guides libFuzzer, on any toolchain; only for the target, because build scripts are linked without it.
 FUZZ_SECONDS ?= 600

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use domain::UnixNanos;
 use live::{Delivery, Event};
-use metrics::{Counter, counter, gauge, histogram};
+use metrics::{Counter, Histogram, counter, gauge, histogram};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::metrics as names;
@@ -38,6 +38,7 @@ pub(crate) struct Client {
     transport: &'static str,
     sent: Counter,
     skipped: Counter,
+    lag: Histogram,
 }
 
 impl Places {
@@ -58,6 +59,7 @@ impl Places {
             transport,
             sent: counter!(names::SENT, "transport" => transport),
             skipped: counter!(names::SKIPPED, "transport" => transport),
+            lag: histogram!(names::LAG, "transport" => transport),
         })
     }
 }
@@ -86,8 +88,7 @@ impl Client {
             }
         }
         if let Some(newest) = newest {
-            let lag = UnixNanos::now().saturating_since(newest);
-            histogram!(names::LAG, "transport" => self.transport).record(lag);
+            self.lag.record(UnixNanos::now().saturating_since(newest));
         }
     }
 }

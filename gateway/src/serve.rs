@@ -123,6 +123,7 @@ fn router(
         guard: guard.clone(),
         feed: feed.clone(),
         places: Places::new(config.websockets_max),
+        cadence: ws::Cadence::new(),
         shutdown: ctx.shutdown.clone(),
         tracker: tracker.clone(),
     };

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
     Applied, Config, Epoch, Health, History, LiveState, archive::Archive, epoch::Known, follow,
-    metrics as names,
+    metrics as names, news::News,
 };
 
 /// The newest state of every product, kept up to date, for everyone in this process. Cheap to clone; when the last clone
@@ -27,7 +27,7 @@ pub struct LiveFeed {
 #[derive(Debug)]
 pub(crate) struct Shared {
     state: RwLock<LiveState>,
-    version: watch::Sender<u64>,
+    news: News,
     health: watch::Sender<Health>,
     next_event: watch::Sender<u64>,
     /// Which history and which stream it is.
@@ -161,8 +161,8 @@ impl LiveFeed {
         self.archive.as_ref()
     }
 
-    pub(crate) fn version(&self) -> watch::Receiver<u64> {
-        self.shared.version.subscribe()
+    pub(crate) fn news(&self) -> &News {
+        &self.shared.news
     }
 }
 
@@ -170,7 +170,7 @@ impl Shared {
     fn new(config: Config) -> Self {
         Self {
             state: RwLock::new(LiveState::new(config)),
-            version: watch::Sender::new(0),
+            news: News::new(),
             health: watch::Sender::default(),
             next_event: watch::Sender::default(),
             epoch: watch::Sender::default(),
@@ -183,25 +183,31 @@ impl Shared {
         read(&self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner))
     }
 
-    fn write<T>(&self, write: impl FnOnce(&mut LiveState) -> T) -> T {
+    /// Writes, and wakes the subscribers: those of one product, if only that changes.
+    fn write<T>(&self, about: Option<&Instrument>, write: impl FnOnce(&mut LiveState) -> T) -> T {
         let written = write(&mut self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner));
-        self.version.send_modify(|version| *version = version.wrapping_add(1));
+        match about {
+            Some(instrument) => self.news.tell(instrument),
+            None => self.news.tell_all(),
+        }
         written
     }
 
     pub(crate) fn publish(&self, stream_sequence: u64, batch: TickBatch) -> Applied {
-        let applied = self.write(|state| state.apply(stream_sequence, batch));
+        let about = batch.instrument.clone();
+        let applied = self.write(Some(&about), |state| state.apply(stream_sequence, batch));
         self.record(applied);
         applied
     }
 
     pub(crate) fn refill(&self, snapshots: Vec<Snapshot>, batches: Vec<(u64, TickBatch)>) {
-        let applied = self.write(|state| state.refill(snapshots, batches));
+        let applied = self.write(None, |state| state.refill(snapshots, batches));
         self.record(applied);
     }
 
     pub(crate) fn publish_event(&self, event: FeedEvent) {
-        let next = self.write(|state| {
+        let about = event.instrument.clone();
+        let next = self.write(Some(&about), |state| {
             state.apply_event(event);
             state.next_event()
         });
@@ -215,19 +221,23 @@ impl Shared {
 
     /// Takes over a snapshot if it changes anything; only then are the subscribers woken.
     pub(crate) fn apply_snapshot(&self, snapshot: Snapshot) {
-        if self.is_behind(&snapshot) && self.write(|state| state.apply_snapshot(snapshot)) {
+        let about = snapshot.instrument.clone();
+        if self.is_behind(&snapshot) && self.write(Some(&about), |state| state.apply_snapshot(snapshot)) {
             counter!(names::SNAPSHOTS).increment(1);
             self.record(Applied::default());
         }
     }
 
-    /// Changes the health, and tells it if it has changed.
+    /// Changes the health, and tells it if it has changed: what waits for the end of the stream looks again.
     pub(crate) fn health(&self, change: impl FnOnce(&mut Health)) {
-        self.health.send_if_modified(|health| {
+        let is_changed = self.health.send_if_modified(|health| {
             let before = health.clone();
             change(health);
             *health != before
         });
+        if is_changed {
+            self.news.tell_all();
+        }
     }
 
     /// Takes note of a part of the epoch; nobody is woken when it is the known one.
@@ -239,7 +249,7 @@ impl Shared {
         });
         if is_changed {
             let epoch = self.epoch.borrow().epoch().map(|epoch| epoch.id());
-            self.write(|state| state.set_epoch(epoch));
+            self.write(None, |state| state.set_epoch(epoch));
         }
     }
 

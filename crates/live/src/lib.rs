@@ -24,6 +24,7 @@ mod follow;
 mod health;
 mod history;
 pub mod metrics;
+mod news;
 mod reader;
 mod ring;
 mod start;

@@ -142,6 +142,16 @@ impl Reader {
         self.by_instrument.clear();
     }
 
+    /// Whether every product is subscribed to.
+    pub(crate) fn is_of_all(&self) -> bool {
+        self.all
+    }
+
+    /// The products that are subscribed to.
+    pub(crate) fn instruments(&self) -> impl Iterator<Item = &Instrument> {
+        self.cursors.iter().map(|cursor| &cursor.instrument)
+    }
+
     /// How many products are subscribed to.
     pub fn products(&self) -> usize {
         self.cursors.len()

@@ -4,11 +4,12 @@ use std::{future, time::Duration};
 
 use domain::{Instrument, UnixNanos};
 use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
-use tokio::{sync::watch, time::Instant};
+use tokio::time::Instant;
 
 use crate::{
     Delivery, Ended, Event, LiveFeed, Policy, Products, Read, Reader, Start, When,
     archive::{Answer, Archive},
+    news::Listener,
     reader::Ask,
 };
 
@@ -20,7 +21,7 @@ const CHECKPOINT_PERIOD: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Subscription {
     feed: LiveFeed,
-    version: watch::Receiver<u64>,
+    news: Listener,
     reader: Reader,
     /// The questions to history that are on their way; boxed, because most subscriptions ask nothing.
     asking: Option<Box<FuturesUnordered<Asking>>>,
@@ -47,7 +48,13 @@ impl Subscription {
     /// A subscription without products, to add them later.
     pub fn idle(feed: &LiveFeed, policy: Policy) -> Self {
         let reader = feed.read(|state| Reader::new(state, policy));
-        Self { feed: feed.clone(), version: feed.version(), reader, asking: None, checkpoint_at: None }
+        Self {
+            feed: feed.clone(),
+            news: feed.news().of(std::iter::empty()),
+            reader,
+            asking: None,
+            checkpoint_at: None,
+        }
     }
 
     /// The same, with an [`Event::Checkpoint`] every 5 s.
@@ -59,21 +66,33 @@ impl Subscription {
     /// heard of is waited for.
     pub fn add(&mut self, instrument: Instrument, start: &Start) {
         self.feed.read(|state| self.reader.add(state, instrument, start));
+        self.listen();
     }
 
     /// Adds every product, also those that appear later.
     pub fn add_all(&mut self, start: &Start) {
         self.feed.read(|state| self.reader.add_all(state, start));
+        self.listen();
     }
 
     /// Leaves a product and says whether it was there.
     pub fn remove(&mut self, instrument: &Instrument) -> bool {
-        self.reader.remove(instrument)
+        let was_there = self.reader.remove(instrument);
+        self.listen();
+        was_there
     }
 
     /// Leaves all products.
     pub fn remove_all(&mut self) {
         self.reader.remove_all();
+        self.listen();
+    }
+
+    /// Listens to what concerns the products there are now, from before they are read next.
+    fn listen(&mut self) {
+        let news = self.feed.news();
+        self.news =
+            if self.reader.is_of_all() { news.of_everything() } else { news.of(self.reader.instruments()) };
     }
 
     /// How many products are subscribed to.
@@ -121,7 +140,7 @@ impl Subscription {
 
     fn read(&mut self, max: usize) -> Result<Read, Ended> {
         // Seen before the state is read: what is published after that wakes us.
-        self.version.borrow_and_update();
+        self.news.catch_up();
         let when = self.when();
         self.feed.read(|state| self.reader.read(state, when, max.max(1)))
     }
@@ -166,7 +185,7 @@ impl Subscription {
             match read.wait {
                 Some(token) => tokio::time::sleep(token).await,
                 // The sender lives in `self.feed`, so it cannot be gone.
-                None => drop(self.version.changed().await),
+                None => self.news.changed().await,
             }
         };
         let answer = async {

@@ -110,7 +110,7 @@ impl Caller {
     }
 
     /// Whether nobody was asked for credentials, so that nothing can be taken away.
-    pub(super) fn is_anybody(&self) -> bool {
+    pub(crate) fn is_anybody(&self) -> bool {
         self.0.is_anybody
     }
 

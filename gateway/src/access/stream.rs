@@ -34,7 +34,7 @@ pub(crate) fn until_ended<T: Send + 'static>(
     if caller.is_anybody() {
         return messages;
     }
-    let meter = caller.messages_per_second().filter(|_| is_metered).map(Meter::new);
+    let meter = is_metered.then(|| Meter::of(&caller)).flatten();
     Box::pin(UntilEnded { messages: Some(messages), ended: caller.ended().boxed(), meter, _seat: seat })
 }
 
@@ -79,19 +79,27 @@ impl<T> UntilEnded<T> {
     }
 }
 
-struct Meter {
+/// What is left of a quota of messages where every message is sent.
+#[derive(Debug)]
+pub(crate) struct Meter {
     per_second: NonZeroU32,
     bucket: TokenBucket,
 }
 
 impl Meter {
+    /// That of a new connection of `caller`, if it has a quota.
+    pub(crate) fn of(caller: &Caller) -> Option<Self> {
+        caller.messages_per_second().map(Self::new)
+    }
+
     fn new(per_second: NonZeroU32) -> Self {
         let burst = per_second.saturating_mul(NonZeroU32::MIN.saturating_add(BURST_SECONDS - 1));
         let rate = Rate { per_second, burst: burst.saturating_add(START_MESSAGES) };
         Self { per_second, bucket: TokenBucket::new(rate) }
     }
 
-    fn has_room(&mut self) -> bool {
+    /// Counts a message, if it may be sent.
+    pub(crate) fn has_room(&mut self) -> bool {
         self.bucket.try_take(Instant::now()).is_ok()
     }
 }

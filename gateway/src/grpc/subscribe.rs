@@ -83,7 +83,7 @@ impl Plan {
     }
 
     /// The same plan within what `caller` may see and take.
-    pub(super) fn limited_to(mut self, caller: &Caller, config: &Config) -> Result<Self, Status> {
+    pub(crate) fn limited_to(mut self, caller: &Caller, config: &Config) -> Result<Self, Status> {
         self.products = access::narrowed(self.products, caller, config.products_max)?;
         if let Policy::Conflate { rate: Some(rate), .. } = &mut self.policy {
             *rate = caller.rate(*rate);

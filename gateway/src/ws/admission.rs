@@ -5,8 +5,8 @@
 
 use std::time::Instant;
 
-use futures::{SinkExt, StreamExt, future::BoxFuture};
-use http::{HeaderMap, header};
+use futures::future::{self, BoxFuture, FutureExt as _};
+use http::Request;
 use live::Policy;
 use metrics::counter;
 use runtime::config::Secret;
@@ -15,21 +15,21 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     time::timeout,
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Message,
-        protocol::{CloseFrame, frame::coding::CloseCode},
-    },
+use tokio_tungstenite::tungstenite::{
+    Message,
+    protocol::{CloseFrame, frame::coding::CloseCode},
 };
 
 use super::{
     refusal::{Code, Refusal},
     request::{Selection, Subscribe},
     upgrade::Sessions,
+    wire::{Frame, Wire},
 };
 use crate::{
-    access::{Caller, Ended, Refused, Seat},
+    Config,
+    access::{Caller, Ended, Meter, Refused, Seat, subprotocol_token},
+    grpc::subscribe::Plan,
     metrics as names,
 };
 
@@ -45,24 +45,26 @@ pub(super) enum Shown {
 /// A client that is let in.
 pub(super) struct Admitted {
     caller: Caller,
-    /// When the time of the caller is over.
-    pub(super) ended: BoxFuture<'static, Ended>,
+    /// What its quota leaves of messages where none is left out.
+    meter: Option<Meter>,
     _seat: Seat,
 }
 
-/// Whether the client offers to speak this subprotocol.
-pub(super) fn offers(headers: &HeaderMap, subprotocol: &str) -> bool {
-    headers
-        .get_all(header::SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|value| value.split(',').any(|offered| offered.trim() == subprotocol))
+impl Shown {
+    /// What the request has of credentials.
+    pub(super) fn of<B>(request: &mut Request<B>) -> Self {
+        match (request.extensions_mut().remove::<Caller>(), subprotocol_token(request.headers())) {
+            (Some(caller), _) => Self::Caller(caller),
+            (None, Some(token)) => Self::Token(Secret::new(token)),
+            (None, None) => Self::Nothing,
+        }
+    }
 }
 
 /// Finds out who the client is, waiting for its first message if need be, and gives it one of the connections that its key
 /// allows; or says how it is turned away.
 pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
-    socket: &mut WebSocketStream<S>,
+    wire: &mut Wire<S>,
     sessions: &Sessions,
     shown: Shown,
 ) -> Result<Admitted, CloseFrame> {
@@ -70,16 +72,15 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
         Shown::Caller(caller) => caller,
         Shown::Token(token) => check(sessions, Some(&token))?,
         Shown::Nothing => {
-            let waited = timeout(sessions.guard.auth_timeout(), first_message(socket));
+            let waited = timeout(sessions.guard.auth_timeout(), first_message(wire));
             let caller = match sessions.shutdown.run_until(waited).await {
                 Some(Ok(token)) => check(sessions, token.as_ref())?,
                 Some(Err(_)) => check(sessions, None)?,
                 None => return Err(close(CloseCode::Restart, "the server restarts, connect again")),
             };
             let name = serde_json::Value::from(caller.name());
-            let answer = Message::text(format!(r#"{{"op":"auth","name":{name}}}"#));
-            // A client that does not take it is found out by its session.
-            drop(timeout(sessions.guard.auth_timeout(), socket.send(answer)).await);
+            // It goes before everything that the session has to say.
+            wire.push(Frame::text(&format!(r#"{{"op":"auth","name":{name}}}"#)));
             caller
         }
     };
@@ -104,7 +105,7 @@ fn check(sessions: &Sessions, token: Option<&Secret>) -> Result<Caller, CloseFra
 }
 
 /// The credentials in the first message; `None` when it has none.
-async fn first_message<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocketStream<S>) -> Option<Secret> {
+async fn first_message<S: AsyncRead + AsyncWrite + Unpin>(wire: &mut Wire<S>) -> Option<Secret> {
     #[derive(Deserialize)]
     struct Auth {
         #[serde(alias = "operation")]
@@ -112,7 +113,7 @@ async fn first_message<S: AsyncRead + AsyncWrite + Unpin>(socket: &mut WebSocket
         token: String,
     }
     loop {
-        match socket.next().await {
+        match wire.next().await {
             Some(Ok(Message::Text(text))) => {
                 let auth: Auth = serde_json::from_str(&text).ok()?;
                 return (auth.op == "auth").then(|| Secret::new(auth.token));
@@ -129,7 +130,27 @@ fn close(code: CloseCode, reason: &str) -> CloseFrame {
 
 impl Admitted {
     pub(super) fn new(caller: Caller, seat: Seat) -> Self {
-        Self { ended: Box::pin(caller.clone().ended()), caller, _seat: seat }
+        Self { meter: Meter::of(&caller), caller, _seat: seat }
+    }
+
+    /// When the time of the caller is over, and why.
+    pub(super) fn ended(&self) -> BoxFuture<'static, Ended> {
+        if self.caller.is_anybody() {
+            return future::pending().boxed();
+        }
+        self.caller.clone().ended().boxed()
+    }
+
+    /// Counts messages, and says whether they may be sent to a client that gets every one.
+    pub(super) fn have_room(&mut self, messages: usize) -> bool {
+        let Some(meter) = &mut self.meter else {
+            return true;
+        };
+        let has_room = (0..messages).all(|_| meter.has_room());
+        if !has_room {
+            counter!(names::QUOTA_REFUSED, "quota" => "messages").increment(1);
+        }
+        has_room
     }
 
     /// `policy` at the rate that the caller may be sent to.
@@ -147,21 +168,34 @@ impl Admitted {
 
     /// The same subscription within what the caller may see: `*` becomes what it may, and what it may not is refused.
     pub(super) fn narrowed(&self, mut subscribe: Subscribe) -> Result<Subscribe, Refusal> {
-        let refuse = |message: String| Err(Refusal::new(Code::SubscribeError, message));
-        if let Err(wait) = self.caller.charge_call(Instant::now()) {
-            counter!(names::QUOTA_REFUSED, "quota" => "calls").increment(1);
-            return refuse(format!("the quota of calls is used up for {} ms", wait.as_millis().max(1)));
-        }
+        self.charge()?;
         subscribe.selection = match (subscribe.selection, self.caller.only()) {
             (selection, None) => selection,
             (Selection::All, Some(only)) => Selection::These(only.clone()),
             (Selection::These(these), Some(_)) => {
                 if let Some(other) = these.iter().find(|instrument| !self.caller.allows(instrument)) {
-                    return refuse(format!("the key or token does not allow {other}"));
+                    let message = format!("the key or token does not allow {other}");
+                    return Err(Refusal::new(Code::SubscribeError, message));
                 }
                 Selection::These(these)
             }
         };
         Ok(subscribe)
+    }
+
+    /// [`Admitted::narrowed`] for a request in protobuf.
+    pub(super) fn narrowed_plan(&self, plan: Plan, config: &Config) -> Result<Plan, Refusal> {
+        self.charge()?;
+        plan.limited_to(&self.caller, config)
+            .map_err(|status| Refusal::new(Code::SubscribeError, status.message()))
+    }
+
+    /// A subscription is a call.
+    fn charge(&self) -> Result<(), Refusal> {
+        self.caller.charge_call(Instant::now()).map_err(|wait| {
+            counter!(names::QUOTA_REFUSED, "quota" => "calls").increment(1);
+            let message = format!("the quota of calls is used up for {} ms", wait.as_millis().max(1));
+            Refusal::new(Code::SubscribeError, message)
+        })
     }
 }

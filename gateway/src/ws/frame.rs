@@ -2,9 +2,8 @@
 
 use std::fmt::{Display, Write};
 
-use bytes::Bytes;
-use domain::{DayStats, Decimal, FeedEvent, Quote, Snapshot, Tick, Trade, UnixNanos};
-use live::Encoding;
+use domain::{DayStats, Decimal, FeedEvent, Instrument, Quote, Snapshot, Tick, Trade, UnixNanos};
+use serde_json::Value;
 
 use super::refusal::Refusal;
 
@@ -18,18 +17,8 @@ pub(crate) enum Numbers {
     Text,
 }
 
-impl Numbers {
-    /// Where the frames of a tick are kept.
-    pub(crate) fn encoding(self) -> Encoding {
-        match self {
-            Self::Number => Encoding::JsonNumbers,
-            Self::Text => Encoding::JsonStrings,
-        }
-    }
-}
-
 /// One tick: `{"op":"incr",…}`. It ends with `}}`, which [`with_skipped`] relies on.
-pub(crate) fn incr(tick: &Tick, numbers: Numbers) -> Bytes {
+pub(crate) fn incr(tick: &Tick, token: &str, numbers: Numbers) -> String {
     let mut json = Json { text: String::with_capacity(512), numbers };
     json.raw(r#"{"op":"incr","data":{"v":1,"type":"tick","product":""#);
     json.raw(tick.instrument.product.as_str());
@@ -64,12 +53,13 @@ pub(crate) fn incr(tick: &Tick, numbers: Numbers) -> Bytes {
     if tick.flags.backfilled {
         json.raw(r#","backfilled":true"#);
     }
+    json.token(token);
     json.raw("}}");
-    json.text.into()
+    json.text
 }
 
 /// The full state: `{"op":"snapshot",…}`. Without data it has `seq` 0 and null members, never an invented price.
-pub(crate) fn snapshot(snapshot: &Snapshot, numbers: Numbers) -> Bytes {
+pub(crate) fn snapshot(snapshot: &Snapshot, token: &str, numbers: Numbers) -> String {
     let mut json = Json { text: String::with_capacity(512), numbers };
     let state = &snapshot.state;
     json.raw(r#"{"op":"snapshot","data":{"v":1,"type":"snapshot","product":""#);
@@ -97,35 +87,34 @@ pub(crate) fn snapshot(snapshot: &Snapshot, numbers: Numbers) -> Bytes {
     json.raw(snapshot.instrument.venue.as_str());
     json.raw(r#"","run":"#);
     json.plain(snapshot.position.run);
+    json.token(token);
     json.raw("}}");
-    json.text.into()
+    json.text
 }
 
-/// The same frame with the count of what was left out before it.
-pub(crate) fn with_skipped(frame: &Bytes, skipped: u64) -> Bytes {
-    let body = frame.strip_suffix(b"}}").unwrap_or(frame);
-    let count = format!(r#","skipped":{skipped}}}}}"#);
-    Bytes::from([body, count.as_bytes()].concat())
+/// The same tick or snapshot with the count of what was left out before it.
+pub(crate) fn with_skipped(text: &str, skipped: u64) -> String {
+    format!(r#"{},"skipped":{skipped}}}}}"#, text.strip_suffix("}}").unwrap_or(text))
 }
 
 /// The client's token bucket is empty.
-pub(crate) fn rate_limit(retry_ms: u128) -> Bytes {
-    format!(r#"{{"op":"rate_limit","retry_ms":{retry_ms}}}"#).into()
+pub(crate) fn rate_limit(retry_ms: u128) -> String {
+    format!(r#"{{"op":"rate_limit","retry_ms":{retry_ms}}}"#)
 }
 
 /// The answer to a ping; `t` is the JSON text that the client sent.
-pub(crate) fn pong(t: &str) -> Bytes {
-    format!(r#"{{"op":"pong","t":{t}}}"#).into()
+pub(crate) fn pong(t: &str) -> String {
+    format!(r#"{{"op":"pong","t":{t}}}"#)
 }
 
 /// What the client asked for cannot be done.
-pub(crate) fn error(refusal: &Refusal) -> Bytes {
-    let message = quoted(&refusal.message);
-    format!(r#"{{"op":"error","code":"{}","msg":{message}}}"#, refusal.code.as_str()).into()
+pub(crate) fn error(refusal: &Refusal) -> String {
+    let message = Value::from(refusal.message.as_str());
+    format!(r#"{{"op":"error","code":"{}","msg":{message}}}"#, refusal.code.as_str())
 }
 
 /// Something happened to the feed of a product; sent to clients that asked for events.
-pub(crate) fn feed_event(event: &FeedEvent, numbers: Numbers) -> Bytes {
+pub(crate) fn feed_event(event: &FeedEvent, numbers: Numbers) -> String {
     let kind = match &event.kind {
         domain::EventKind::FeedState(state) => format!("feed_{}", snake_case(&format!("{state:?}"))),
         other => other.name().to_owned(),
@@ -148,14 +137,25 @@ pub(crate) fn feed_event(event: &FeedEvent, numbers: Numbers) -> Bytes {
     json.raw(r#","venue":""#);
     json.raw(event.instrument.venue.as_str());
     json.raw(r#""}}"#);
-    json.text.into()
+    json.text
 }
 
-/// Ticks of a product are missing, or so many events were left out.
-pub(crate) fn missed(what: &str, product: Option<&str>, count: Option<u64>) -> Bytes {
-    let product = product.map_or("null".into(), quoted);
-    let count = count.map_or("null".into(), |count| count.to_string());
-    format!(r#"{{"op":"event","data":{{"v":1,"type":"{what}","product":{product},"count":{count}}}}}"#).into()
+/// Something happened to the subscription itself, or to one product of it.
+pub(crate) fn event<const N: usize>(
+    kind: &str,
+    about: Option<&Instrument>,
+    members: [(&str, Value); N],
+) -> String {
+    let mut text = format!(r#"{{"op":"event","data":{{"v":1,"type":"{kind}""#);
+    if let Some(instrument) = about {
+        // Names of venues and products need no escape. Writing to a String cannot fail.
+        let _ = write!(text, r#","product":"{}","venue":"{}""#, instrument.product, instrument.venue);
+    }
+    for (name, value) in members {
+        let _ = write!(text, r#","{name}":{value}"#);
+    }
+    text.push_str("}}");
+    text
 }
 
 struct Json {
@@ -191,6 +191,13 @@ impl Json {
 
     fn time(&mut self, time: UnixNanos) {
         self.number(time.nanos());
+    }
+
+    /// Tokens are base64url, which needs no escape; there is none while the history is not known.
+    fn token(&mut self, token: &str) {
+        if !token.is_empty() {
+            self.plain(format_args!(r#","token":"{token}""#));
+        }
     }
 
     fn or_null<T>(&mut self, value: Option<T>, write: impl FnOnce(&mut Self, T)) {
@@ -249,10 +256,6 @@ impl Json {
         }
         self.raw("}");
     }
-}
-
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
 }
 
 fn snake_case(name: &str) -> String {

@@ -13,8 +13,10 @@ pub(crate) enum Code {
     UnsubscribeError,
     /// The ping cannot be answered.
     PingError,
-    /// The request is good, and the fault is ours.
-    InternalError,
+    /// The token to resume with was not given out here.
+    InvalidToken,
+    /// Requests come too fast.
+    TooManyRequests,
 }
 
 impl Code {
@@ -26,7 +28,8 @@ impl Code {
             Self::SubscribeError => "SUBSCRIBE_ERROR",
             Self::UnsubscribeError => "UNSUBSCRIBE_ERROR",
             Self::PingError => "PING_ERROR",
-            Self::InternalError => "INTERNAL_ERROR",
+            Self::InvalidToken => "INVALID_TOKEN",
+            Self::TooManyRequests => "TOO_MANY_REQUESTS",
         }
     }
 }
@@ -42,11 +45,5 @@ pub(crate) struct Refusal {
 impl Refusal {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
-    }
-
-    /// For what should not happen. The log has the cause, and the client what it can do about it.
-    pub(crate) fn internal(error: &(dyn std::error::Error + 'static)) -> Self {
-        tracing::error!(error, "a WebSocket client cannot be served");
-        Self::new(Code::InternalError, "an error inside the server; try again, and report it if it stays")
     }
 }

@@ -1,8 +1,13 @@
 //! What clients ask for. Unknown members of a request are ignored; known ones are checked precisely.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    ops::RangeInclusive,
+    time::Duration,
+};
 
-use domain::{Instrument, InvalidInstrument, Venue};
+use domain::{Instrument, InvalidInstrument, UnixNanos, Venue};
+use live::{Products, Start, Token};
 use serde_json::value::RawValue;
 
 use super::refusal::{Code, Refusal};
@@ -11,6 +16,8 @@ use super::refusal::{Code, Refusal};
 const NAMED_MAX: usize = 5;
 /// What a client may put into the `t` of a ping.
 const PING_BYTES_MAX: usize = 128;
+/// How long a conflating client may have itself made to wait for the next tick of a product.
+const INTERVAL_MS: RangeInclusive<u64> = 1..=3_600_000;
 
 /// A request.
 #[derive(Debug, PartialEq, Eq)]
@@ -32,10 +39,25 @@ pub(crate) enum Selection {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Subscribe {
     pub(crate) selection: Selection,
-    pub(crate) want_snapshot: bool,
-    pub(crate) want_events: bool,
+    /// Where products start that `from_seq` does not name.
+    pub(crate) start: Start,
+    /// `None` leaves it as it is.
+    pub(crate) want_events: Option<bool>,
+    /// How the client is served; `None` leaves it as it is.
+    pub(crate) want: Option<Want>,
     /// Where products start; empty unless asked for.
     pub(crate) from_seq: HashMap<Instrument, u64>,
+}
+
+/// What happens when ticks come faster than the client takes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Want {
+    /// The newest tick per product.
+    Conflate,
+    /// The newest tick per product, at most one in this time.
+    Interval(Duration),
+    /// Every tick.
+    Lossless,
 }
 
 /// The members of a request as they came, so that each is judged by the operation that uses it.
@@ -64,13 +86,76 @@ impl Request {
 }
 
 fn subscribe(members: &Members<'_>) -> Result<Subscribe, Refusal> {
-    let selection = selection(members, Code::SubscribeError)?;
+    let token = token(members)?;
+    let selection = match &token {
+        // It says by itself what it is of.
+        Some(token) if token.is_of_subscription() && !members.contains_key("products") => {
+            match Products::of(token) {
+                Products::All => Selection::All,
+                Products::These(instruments) => Selection::These(instruments.into_iter().collect()),
+            }
+        }
+        _ => selection(members, Code::SubscribeError)?,
+    };
+    check_token(token.as_ref(), &selection)?;
     let from_seq = from_seq(members, &selection)?;
+    let want_snapshot = flag(members, "want_snapshot")?.unwrap_or(false);
+    let start = match (token, from_time(members)?) {
+        (Some(_), Some(_)) => {
+            let message = "token and from_time name two starts: give one";
+            return Err(Refusal::new(Code::SubscribeError, message));
+        }
+        (Some(token), None) => Start::Token(token),
+        (None, Some(time)) => Start::Time(time),
+        (None, None) if want_snapshot => Start::Snapshot,
+        (None, None) => Start::Now,
+    };
     Ok(Subscribe {
         selection,
-        want_snapshot: flag(members, "want_snapshot")?,
+        start,
         want_events: flag(members, "want_events")?,
+        want: want(members)?,
         from_seq,
+    })
+}
+
+fn token(members: &Members<'_>) -> Result<Option<Token>, Refusal> {
+    let refuse = |message: String| Refusal::new(Code::InvalidToken, message);
+    let text = match members.get("token").map(|value| value.get()) {
+        None | Some("null") => return Ok(None),
+        Some(text) => text,
+    };
+    let text: &str = serde_json::from_str(text)
+        .map_err(|_| refuse(format!("token is {}, allowed: a token of a frame", clip(text))))?;
+    Token::parse(text).map(Some).map_err(|error| refuse(format!("token: {error}")))
+}
+
+/// The token of one product says nothing of others: it must be among those that are named.
+fn check_token(token: Option<&Token>, selection: &Selection) -> Result<(), Refusal> {
+    let (Some(token), Selection::These(named)) =
+        (token.filter(|token| !token.is_of_subscription()), selection)
+    else {
+        return Ok(());
+    };
+    match token.instruments().find(|instrument| !named.contains(*instrument)) {
+        Some(stray) => {
+            let message = format!("token is of {}, which products does not name", stray.product);
+            Err(Refusal::new(Code::InvalidToken, message))
+        }
+        None => Ok(()),
+    }
+}
+
+/// Nanoseconds since 1970, as in `ts_event`: a number, or a string as `?numbers=string` writes it.
+fn from_time(members: &Members<'_>) -> Result<Option<UnixNanos>, Refusal> {
+    let text = match members.get("from_time").map(|value| value.get()) {
+        None | Some("null") => return Ok(None),
+        Some(text) => text,
+    };
+    let digits = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).unwrap_or(text);
+    digits.parse().map(|nanos| Some(UnixNanos::new(nanos))).map_err(|_| {
+        let message = format!("from_time is {}, allowed: nanoseconds since 1970", clip(text));
+        Refusal::new(Code::SubscribeError, message)
     })
 }
 
@@ -139,14 +224,49 @@ fn from_seq(members: &Members<'_>, selection: &Selection) -> Result<HashMap<Inst
     Ok(read)
 }
 
-fn flag(members: &Members<'_>, name: &str) -> Result<bool, Refusal> {
+fn flag(members: &Members<'_>, name: &str) -> Result<Option<bool>, Refusal> {
     match members.get(name).map(|value| value.get()) {
-        None | Some("null" | "false") => Ok(false),
-        Some("true") => Ok(true),
+        None | Some("null") => Ok(None),
+        Some("false") => Ok(Some(false)),
+        Some("true") => Ok(Some(true)),
         Some(other) => {
             let message = format!("{name} is {}, allowed: true or false", clip(other));
             Err(Refusal::new(Code::SubscribeError, message))
         }
+    }
+}
+
+fn want(members: &Members<'_>) -> Result<Option<Want>, Refusal> {
+    let refuse = |message| Err(Refusal::new(Code::SubscribeError, message));
+    let interval = match members.get("interval_ms").map(|value| value.get()) {
+        None | Some("null") => None,
+        Some(text) => match text.parse().ok().filter(|ms| INTERVAL_MS.contains(ms)) {
+            Some(ms) => Some(Duration::from_millis(ms)),
+            None => {
+                let (least, most) = (INTERVAL_MS.start(), INTERVAL_MS.end());
+                let said = clip(text);
+                return refuse(format!("interval_ms is {said}, allowed: a whole number, {least} to {most}"));
+            }
+        },
+    };
+    let want = match members.get("want").map(|value| value.get()) {
+        None | Some("null") => None,
+        Some(r#""conflate""#) => Some(Want::Conflate),
+        Some(r#""lossless""#) => Some(Want::Lossless),
+        Some(r#""interval""#) => match interval {
+            Some(interval) => Some(Want::Interval(interval)),
+            None => return refuse("want is \"interval\", and interval_ms is missing".into()),
+        },
+        Some(other) => {
+            return refuse(format!(
+                r#"want is {}, allowed: "conflate", "lossless" or "interval""#,
+                clip(other)
+            ));
+        }
+    };
+    match (want, interval) {
+        (Some(Want::Interval(_)), _) | (_, None) => Ok(want),
+        _ => refuse("interval_ms is there, and want is not \"interval\"".into()),
     }
 }
 
@@ -175,95 +295,4 @@ fn clip(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn code(frame: &str) -> (Code, String) {
-        let refusal = Request::parse(frame).unwrap_err();
-        (refusal.code, refusal.message)
-    }
-
-    fn these(names: &[&str]) -> Selection {
-        Selection::These(names.iter().map(|name| Instrument::new("coinbase", name).unwrap()).collect())
-    }
-
-    #[test]
-    fn reads_what_the_original_clients_send() {
-        let frame = r#"{"op":"subscribe","products":["BTC-USD"],"want_snapshot":true}"#;
-        let Request::Subscribe(subscribe) = Request::parse(frame).unwrap() else {
-            panic!("not a subscription")
-        };
-        assert_eq!(subscribe.selection, these(&["BTC-USD"]));
-        assert!(subscribe.want_snapshot && !subscribe.want_events && subscribe.from_seq.is_empty());
-    }
-
-    #[test]
-    fn accepts_aliases_blanks_and_lower_case() {
-        let frame =
-            r#"{"operation":"unsubscribe","products":[" btc-usd ","BTC-USD","eth-usd"],"id":{"any":[1]}}"#;
-        assert_eq!(Request::parse(frame).unwrap(), Request::Unsubscribe(these(&["BTC-USD", "ETH-USD"])));
-        assert_eq!(
-            Request::parse(
-                r#"{"op":"subscribe","products":["ada-usd"],"from_seq":{"Ada-Usd":18446744073709551615}}"#
-            )
-            .unwrap(),
-            Request::Subscribe(Subscribe {
-                selection: these(&["ADA-USD"]),
-                want_snapshot: false,
-                want_events: false,
-                from_seq: [(Instrument::new("coinbase", "ADA-USD").unwrap(), u64::MAX)].into(),
-            })
-        );
-    }
-
-    #[test]
-    fn a_ping_comes_back_to_the_last_digit() {
-        for (frame, t) in [
-            (r#"{"op":"ping","t":1234567890}"#, "1234567890"),
-            (r#"{"op":"ping","timestamp":1718000000.1234567}"#, "1718000000.1234567"),
-            (r#"{"op":"ping","t":123456789012345678901234567890}"#, "123456789012345678901234567890"),
-            (r#"{"op":"ping"}"#, "null"),
-        ] {
-            assert_eq!(Request::parse(frame).unwrap(), Request::Ping(t.into()));
-        }
-        assert_eq!(code(r#"{"op":"ping","t":{"a":1}}"#).0, Code::PingError);
-    }
-
-    #[test]
-    fn star_is_every_product() {
-        let parsed = Request::parse(r#"{"op":"unsubscribe","products":["*"]}"#).unwrap();
-        assert_eq!(parsed, Request::Unsubscribe(Selection::All));
-    }
-
-    #[test]
-    fn says_precisely_what_is_wrong() {
-        for frame in ["", "{", "[]", "1", "null", r#""subscribe""#, "{\"op\":\"ping\"}x"] {
-            assert_eq!(code(frame).0, Code::InvalidJson, "{frame}");
-        }
-        for frame in ["{}", r#"{"op":"buy"}"#, r#"{"op":1}"#, r#"{"op":null}"#, r#"{"op":["subscribe"]}"#] {
-            assert_eq!(code(frame).0, Code::InvalidOperation, "{frame}");
-        }
-        for frame in [
-            r#"{"op":"subscribe"}"#,
-            r#"{"op":"subscribe","products":"BTC-USD"}"#,
-            r#"{"op":"subscribe","products":[]}"#,
-            r#"{"op":"subscribe","products":[1]}"#,
-            r#"{"op":"subscribe","products":["BTC-USD"],"want_snapshot":"yes"}"#,
-            r#"{"op":"subscribe","products":["BTC-USD"],"venue":"Coin Base"}"#,
-            r#"{"op":"subscribe","products":["BTC-USD"],"from_seq":12}"#,
-            r#"{"op":"subscribe","products":["BTC-USD"],"from_seq":{"BTC-USD":-1}}"#,
-            r#"{"op":"subscribe","products":["BTC-USD"],"from_seq":{"ETH-USD":1}}"#,
-            r#"{"op":"subscribe","products":["*"],"from_seq":{"BTC-USD":1}}"#,
-        ] {
-            assert_eq!(code(frame).0, Code::SubscribeError, "{frame}");
-        }
-        let (said, message) = code(r#"{"op":"subscribe","products":["BTC-USD","<b>",""]}"#);
-        assert_eq!(said, Code::SubscribeError);
-        assert!(message.contains("<B>") && !message.contains("BTC-USD"), "{message}");
-        assert_eq!(code(r#"{"op":"unsubscribe","products":["a b"]}"#).0, Code::UnsubscribeError);
-        let long = format!(r#"{{"op":"subscribe","products":{:?}}}"#, vec!["a b"; 1_000]);
-        assert!(code(&long).1.len() < 500);
-        let deep = format!("{{\"op\":{}1{}}}", "[".repeat(30_000), "]".repeat(30_000));
-        assert!(matches!(code(&deep).0, Code::InvalidJson | Code::InvalidOperation));
-    }
-}
+mod tests;

@@ -1,323 +1,233 @@
 //! One WebSocket client, from its first request to the close.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use futures::{SinkExt, StreamExt};
-use live::{Delivery, Ended, Event, Start, Subscription};
+use live::{Delivery, Ended, Policy, Subscription};
 use metrics::counter;
 use runtime::Shutdown;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    time::{Instant, MissedTickBehavior, interval_at, timeout},
+    time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until, timeout},
 };
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Error as SocketError, Message,
-        protocol::{
-            CloseFrame,
-            frame::{
-                Frame,
-                coding::{CloseCode, Data, OpCode},
-            },
-        },
-    },
-};
+use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tracing::debug;
 
 use super::{
     admission::Admitted,
-    frame::{self, Numbers},
-    refusal::{Code, Refusal},
-    request::{Request, Selection, Subscribe},
+    cadence::Beat,
+    dialect::Dialect,
+    end::End,
+    patience::{Patience, Verdict},
+    refusal::Refusal,
     upgrade::Sessions,
+    wire::{Frame, Wire},
 };
-use crate::{Config, access, clients::Client, metrics as names};
+use crate::{Config, clients::Client, metrics as names};
 
 /// How many frames are written before the client's own requests are looked at again.
 const BATCH_MAX: usize = 256;
 /// How long a client may take to answer a close.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+/// A write that took this long had to wait for the client.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(1);
 
 /// A connected client. It has no queue: what is not read from the subscription stays in the shared ring.
 pub(super) struct Session<S> {
-    socket: WebSocketStream<S>,
-    subscription: Subscription,
-    config: Arc<Config>,
+    pub(super) wire: Wire<S>,
+    pub(super) subscription: Subscription,
+    pub(super) feed: live::LiveFeed,
+    pub(super) config: Arc<Config>,
+    pub(super) dialect: Dialect,
+    pub(super) policy: Policy,
+    /// It is subscribed to every product, also to those to come.
+    pub(super) is_of_all: bool,
+    pub(super) wants_events: bool,
+    pub(super) admitted: Admitted,
     shutdown: Shutdown,
     client: Client,
-    admitted: Admitted,
-    numbers: Numbers,
-    wants_events: bool,
+    patience: Patience,
+    beat: Beat,
+    /// Until then nothing more is read from the subscription.
+    rests_until: Option<Instant>,
     last_heard: Instant,
-}
-
-/// Why a session ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum End {
-    /// The client closed the connection or lost it.
-    Left,
-    /// The gateway ends.
-    Restart,
-    /// The time of its key or token is over.
-    Access(access::Ended),
-    /// The client gave no sign of life.
-    Idle,
-    /// The client takes nothing off its socket.
-    Stuck,
-    /// A message is too long.
-    TooLong,
-    /// A binary message where text is due.
-    Binary,
-    /// Text that is not UTF-8.
-    NotText,
-    /// The client breaks the protocol.
-    Protocol,
-    /// The fault is ours.
-    Internal,
-}
-
-impl End {
-    fn as_str(self) -> &'static str {
-        match self {
-            Self::Left => "left",
-            Self::Restart => "restart",
-            Self::Access(ended) => ended.as_str(),
-            Self::Idle => "idle",
-            Self::Stuck => "stuck",
-            Self::TooLong => "too_long",
-            Self::Binary => "binary",
-            Self::NotText => "not_text",
-            Self::Protocol => "protocol",
-            Self::Internal => "internal",
-        }
-    }
-
-    /// What the client is told, where it can still be told anything.
-    fn close(self) -> Option<CloseFrame> {
-        let (code, reason) = match self {
-            Self::Left | Self::Stuck => return None,
-            Self::Restart => (CloseCode::Restart, "the server restarts, connect again"),
-            Self::Access(access::Ended::Expired) => {
-                (CloseCode::Policy, "the time of the key or token is over")
-            }
-            Self::Access(access::Ended::Revoked) => {
-                (CloseCode::Policy, "the key or token was revoked or changed")
-            }
-            Self::Idle => (CloseCode::Policy, "no sign of life: answer pings"),
-            Self::TooLong => (CloseCode::Size, "a message may have 64 KiB"),
-            Self::Binary => (CloseCode::Unsupported, "requests are JSON text"),
-            Self::NotText => (CloseCode::Invalid, "text must be UTF-8"),
-            Self::Protocol => (CloseCode::Protocol, "that is no WebSocket frame"),
-            Self::Internal => (CloseCode::Error, "an error inside the server, connect again"),
-        };
-        Some(CloseFrame { code, reason: reason.into() })
-    }
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn new(
-        socket: WebSocketStream<S>,
+        mut wire: Wire<S>,
         sessions: &Sessions,
         client: Client,
         admitted: Admitted,
-        numbers: Numbers,
+        dialect: Dialect,
     ) -> Self {
+        wire.let_in();
         let policy = admitted.policy(sessions.config.conflate());
-        Self {
-            socket,
+        let mut session = Self {
+            wire,
             subscription: Subscription::idle(&sessions.feed, policy),
+            feed: sessions.feed.clone(),
             config: Arc::clone(&sessions.config),
+            dialect,
+            policy,
+            is_of_all: false,
+            wants_events: false,
+            admitted,
             shutdown: sessions.shutdown.clone(),
             client,
-            admitted,
-            numbers,
-            wants_events: false,
+            patience: Patience::default(),
+            beat: sessions.cadence.beat(),
+            rests_until: None,
             last_heard: Instant::now(),
+        };
+        if dialect == Dialect::Protobuf {
+            session.set_wants_events();
         }
+        session
+    }
+
+    /// Whether there is anything to wait for: who is connected only costs no work.
+    pub(super) fn is_subscribed(&self) -> bool {
+        self.is_of_all || self.subscription.products() > 0
     }
 
     pub(super) async fn run(mut self) {
-        let end = self.serve().await;
+        let mut ended = None;
+        let end = self.serve(&mut ended).await;
+        self.farewell(end, ended.as_ref());
+        if let End::Access(ended) = end {
+            counter!(names::ACCESS_ENDED, "reason" => ended.as_str()).increment(1);
+        }
         counter!(names::CLOSED, "reason" => end.as_str()).increment(1);
         debug!(reason = end.as_str(), "a WebSocket client is gone");
+        let Self { client, admitted, mut wire, .. } = self;
+        // The next one need not wait for a goodbye.
+        drop((client, admitted));
         if let Some(close) = end.close() {
             // Whoever does not take the close in time is cut off.
-            drop(timeout(CLOSE_TIMEOUT, self.say_goodbye(close)).await);
+            drop(timeout(CLOSE_TIMEOUT, wire.close(close)).await);
         }
     }
 
-    async fn serve(&mut self) -> End {
+    /// Serves the client to its end. `ended` is why the subscription ended, if that is why.
+    async fn serve(&mut self, ended: &mut Option<Ended>) -> End {
         let mut pings = interval_at(Instant::now() + self.config.ping_interval, self.config.ping_interval);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let shutdown = self.shutdown.clone();
+        let mut shutdown = pin!(shutdown.requested());
+        let mut over = self.admitted.ended();
         loop {
-            let done = tokio::select! {
-                () = self.shutdown.requested() => Err(End::Restart),
-                ended = &mut self.admitted.ended => Err(End::Access(ended)),
-                message = self.socket.next() => self.heard(message).await,
-                batch = self.subscription.next_batch(BATCH_MAX) => match batch {
-                    Ok(deliveries) => self.deliver(&deliveries).await,
-                    Err(error) => Err(self.fail(&error).await),
-                },
-                _ = pings.tick() => self.ping().await,
+            let step = async {
+                self.send().await?;
+                self.step(&mut pings, ended).await
             };
-            if let Err(end) = done {
+            let stepped = tokio::select! {
+                // Looked at first: what is being sent need not be finished then.
+                biased;
+                () = &mut shutdown => Err(End::Restart),
+                why = &mut over => Err(End::Access(why)),
+                stepped = step => stepped,
+            };
+            if let Err(end) = stepped {
                 return end;
             }
         }
     }
 
-    async fn heard(&mut self, message: Option<Result<Message, SocketError>>) -> Result<(), End> {
-        self.last_heard = Instant::now();
-        match message {
-            Some(Ok(Message::Text(text))) => match self.obey(&text) {
-                Ok(Some(reply)) => self.write([reply]).await,
-                Ok(None) => Ok(()),
-                Err(refusal) => self.refuse(&refusal).await,
-            },
-            Some(Ok(Message::Binary(_))) => Err(End::Binary),
-            // Pings are answered by the library, and a close is answered while the socket is read to its end.
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_))) => Ok(()),
-            Some(Err(SocketError::Capacity(_))) => Err(End::TooLong),
-            Some(Err(SocketError::Utf8(_))) => Err(End::NotText),
-            Some(Err(SocketError::Protocol(error))) => {
-                debug!(%error, "a WebSocket client breaks the protocol");
-                Err(End::Protocol)
+    /// Waits for what is next, and pushes what is to be sent because of it.
+    async fn step(&mut self, pings: &mut Interval, ended: &mut Option<Ended>) -> Result<(), End> {
+        let (is_subscribed, rests_until) = (self.is_subscribed(), self.rests_until);
+        let subscription = &mut self.subscription;
+        let batch = async {
+            if let Some(until) = rests_until {
+                sleep_until(until).await;
             }
-            Some(Err(_)) | None => Err(End::Left),
-        }
-    }
-
-    async fn refuse(&mut self, refusal: &Refusal) -> Result<(), End> {
-        counter!(names::ERRORS, "code" => refusal.code.as_str()).increment(1);
-        self.write([frame::error(refusal)]).await
-    }
-
-    /// A conflating subscription always goes on, and WebSocket clients have no other. Should one end all the same, its
-    /// client must not wait for ticks that will not come.
-    async fn fail(&mut self, error: &Ended) -> End {
-        self.refuse(&Refusal::internal(error)).await.err().unwrap_or(End::Internal)
-    }
-
-    /// Does what the client asks for; snapshots come with the next batch.
-    fn obey(&mut self, text: &str) -> Result<Option<Bytes>, Refusal> {
-        match Request::parse(text)? {
-            Request::Ping(t) => return Ok(Some(frame::pong(&t))),
-            Request::Subscribe(subscribe) => self.subscribe(self.admitted.narrowed(subscribe)?)?,
-            Request::Unsubscribe(Selection::All) => self.subscription.remove_all(),
-            Request::Unsubscribe(Selection::These(instruments)) => {
-                for instrument in &instruments {
-                    self.subscription.remove(instrument);
+            subscription.next_batch(BATCH_MAX).await
+        };
+        tokio::select! {
+            message = self.wire.next() => self.heard(message),
+            batch = batch, if is_subscribed => match batch {
+                Ok(deliveries) => {
+                    self.rests_until = self.beat.written(Instant::now());
+                    self.deliver(&deliveries)
                 }
-            }
+                Err(why) => {
+                    let end = End::of(&why);
+                    *ended = Some(why);
+                    Err(end)
+                }
+            },
+            _ = pings.tick() => self.ping(),
         }
-        Ok(None)
     }
 
-    fn subscribe(&mut self, subscribe: Subscribe) -> Result<(), Refusal> {
-        let start = if subscribe.want_snapshot { Start::Snapshot } else { Start::Now };
-        self.check_room(&subscribe.selection)?;
-        let instruments = match subscribe.selection {
-            Selection::All => {
-                self.subscription.add_all(&start);
-                BTreeSet::new()
+    fn heard(&mut self, message: Option<Result<Message, SocketError>>) -> Result<(), End> {
+        let message = message.ok_or(End::Left)??;
+        let now = Instant::now();
+        self.last_heard = now;
+        match self.patience.hear(now.into_std()) {
+            Verdict::Served => {}
+            Verdict::Refused(refusal) => {
+                if matches!(message, Message::Text(_) | Message::Binary(_)) {
+                    self.refuse(&refusal);
+                }
+                return Ok(());
             }
-            Selection::These(instruments) => instruments,
-        };
-        let (placed, unplaced): (Vec<_>, Vec<_>) =
-            instruments.into_iter().partition(|instrument| subscribe.from_seq.contains_key(instrument));
-        for instrument in placed {
-            let sequence = subscribe.from_seq.get(&instrument).copied().unwrap_or_default();
-            self.subscription.add(instrument, &Start::Sequence(sequence));
+            Verdict::Enough => return Err(End::Flood),
         }
-        for instrument in unplaced {
-            self.subscription.add(instrument, &start);
-        }
-        self.wants_events |= subscribe.want_events;
-        Ok(())
-    }
-
-    fn check_room(&self, selection: &Selection) -> Result<(), Refusal> {
-        let Selection::These(instruments) = selection else {
-            return Ok(());
+        let answer = match message {
+            Message::Text(text) => self.obey(&text),
+            Message::Binary(bytes) => self.obey_binary(&bytes)?,
+            // Pings are answered by the library, and a close is answered while the socket is read to its end.
+            Message::Ping(_) | Message::Pong(_) | Message::Frame(_) | Message::Close(_) => Ok(None),
         };
-        let new = instruments.iter().filter(|instrument| !self.subscription.contains(instrument)).count();
-        let (have, max) =
-            (self.subscription.products(), self.admitted.products_max(self.config.products_max));
-        if new > 0 && have + new > max {
-            let message = format!("{} products are too many: a connection may have {max}", have + new);
-            return Err(Refusal::new(Code::SubscribeError, message));
+        match answer {
+            Ok(Some(reply)) => self.wire.push(reply),
+            Ok(None) => {}
+            Err(refusal) => self.refuse(&refusal),
         }
         Ok(())
     }
 
-    async fn deliver(&mut self, deliveries: &[Delivery]) -> Result<(), End> {
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        counter!(names::ERRORS, "code" => refusal.code.as_str()).increment(1);
+        self.wire.push(Frame::text(&super::frame::error(refusal)));
+    }
+
+    fn deliver(&mut self, deliveries: &[Delivery]) -> Result<(), End> {
+        // A client that conflates is held to its rate by the subscription.
+        if self.policy == Policy::Lossless && !self.admitted.have_room(deliveries.len()) {
+            return Err(End::Quota);
+        }
         self.client.count(deliveries);
-        let (numbers, wants_events) = (self.numbers, self.wants_events);
-        let frames = deliveries.iter().filter_map(|delivery| encode(delivery, numbers, wants_events));
-        self.write(frames.collect::<Vec<_>>()).await
+        for delivery in deliveries {
+            self.dialect.encode(delivery, self.wants_events, |frame| self.wire.push(frame));
+        }
+        Ok(())
     }
 
-    async fn ping(&mut self) -> Result<(), End> {
+    fn ping(&mut self) -> Result<(), End> {
         if self.last_heard.elapsed() >= self.config.idle_timeout {
             return Err(End::Idle);
         }
-        self.send([Message::Ping(Bytes::new())]).await
+        self.wire.push(Frame::ping());
+        Ok(())
     }
 
-    async fn write(&mut self, frames: impl IntoIterator<Item = Bytes>) -> Result<(), End> {
-        // As ready-made frames, because these bytes are known to be UTF-8.
-        let text = |bytes| Message::Frame(Frame::message(bytes, OpCode::Data(Data::Text), true));
-        self.send(frames.into_iter().map(text)).await
-    }
-
-    /// Writes all messages with one flush. A client that does not read is waited for, but not for ever, and not when the
-    /// gateway ends.
-    async fn send(&mut self, messages: impl IntoIterator<Item = Message>) -> Result<(), End> {
-        let socket = &mut self.socket;
-        let sent = async {
-            for message in messages {
-                socket.feed(message).await?;
+    /// Sends everything that was pushed. A client is waited for while it takes something off its socket now and then.
+    async fn send(&mut self) -> Result<(), End> {
+        let began = Instant::now();
+        while self.wire.pending() > 0 {
+            match timeout(self.config.write_timeout, self.wire.send()).await {
+                Ok(sent) => sent?,
+                Err(_) => return Err(End::Stuck),
             }
-            socket.flush().await
-        };
-        match self.shutdown.run_until(timeout(self.config.write_timeout, sent)).await {
-            None => Err(End::Restart),
-            Some(Err(_)) => Err(End::Stuck),
-            Some(Ok(Err(_))) => Err(End::Left),
-            Some(Ok(Ok(()))) => Ok(()),
         }
+        // Nothing of the client was read meanwhile; but it has made room, so that it lives.
+        if began.elapsed() >= SIGN_OF_LIFE {
+            self.last_heard = Instant::now();
+        }
+        Ok(())
     }
-
-    /// Sends the close and reads until the client has answered it.
-    async fn say_goodbye(&mut self, close: CloseFrame) {
-        if self.socket.close(Some(close)).await.is_ok() {
-            while let Some(Ok(_)) = self.socket.next().await {}
-        }
-    }
-}
-
-/// The frame of a delivery; `None` for an event that the client did not ask for.
-fn encode(delivery: &Delivery, numbers: Numbers, wants_events: bool) -> Option<Bytes> {
-    let counted = |frame: Bytes, skipped| {
-        if skipped > 0 { frame::with_skipped(&frame, skipped) } else { frame }
-    };
-    Some(match delivery {
-        Delivery::Tick { tick, skipped } => {
-            let frame = tick.frame(numbers.encoding(), |tick| frame::incr(tick.tick(), numbers));
-            counted(frame, *skipped)
-        }
-        Delivery::Snapshot { snapshot, skipped, .. } => counted(frame::snapshot(snapshot, numbers), *skipped),
-        Delivery::Event(Event::RateLimited { retry }) => frame::rate_limit(retry.as_millis().max(1)),
-        Delivery::Event(_) if !wants_events => return None,
-        Delivery::Event(Event::Feed(event)) => frame::feed_event(event, numbers),
-        Delivery::Event(Event::Live | Event::Checkpoint { .. }) => return None,
-        Delivery::Event(Event::NotRecovered { instrument, .. }) => {
-            frame::missed("missed", Some(instrument.product.as_str()), None)
-        }
-        Delivery::Event(Event::EventsSkipped(count)) => frame::missed("events_skipped", None, Some(*count)),
-    })
 }
 
 #[cfg(test)]

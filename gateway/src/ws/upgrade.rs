@@ -7,39 +7,43 @@ use axum::{
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
-use futures::{SinkExt, StreamExt};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use live::LiveFeed;
-use runtime::{Shutdown, config::Secret};
-use tokio_tungstenite::{
-    WebSocketStream,
-    tungstenite::{
-        Message,
-        handshake::derive_accept_key,
-        protocol::{CloseFrame, Role, WebSocketConfig, frame::coding::CloseCode},
-    },
+use runtime::{Shutdown, http::Held};
+use socket2::SockRef;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::tungstenite::{
+    handshake::derive_accept_key,
+    protocol::{CloseFrame, WebSocketConfig, frame::coding::CloseCode},
 };
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use super::{admission, frame::Numbers, session::Session};
+use super::{
+    admission::{self, Shown},
+    cadence::Cadence,
+    dialect::{Dialect, JSON, PROTOBUF},
+    frame::Numbers,
+    session::Session,
+    wire::Wire,
+};
 use crate::{
     Config,
-    access::{Caller, Guard, subprotocol_token},
+    access::Guard,
     clients::{Places, Transport},
 };
 
-/// The longest message that a client may send.
-const MESSAGE_BYTES_MAX: usize = 64 * 1024;
+/// The longest message that a client may send: a request with the longest token.
+const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// What is read from a socket at a time; requests are small, and there may be many clients.
-const READ_BUFFER_BYTES: usize = 4 * 1024;
-/// How much is gathered before it is written, unless there is nothing more to send.
-const WRITE_BUFFER_BYTES: usize = 32 * 1024;
-/// What may wait for a client that does not read; with the buffers of the system this bounds what a stuck client costs.
-const WRITE_BUFFER_BYTES_MAX: usize = 512 * 1024;
-/// The subprotocol of JSON, which is also spoken without one.
-const JSON: &str = "ledgerflux.v1.json";
+const READ_BUFFER_BYTES: usize = 2 * 1024;
+/// Through the library go pongs and the close only.
+const WRITE_BUFFER_BYTES: usize = 1024;
+const WRITE_BUFFER_BYTES_MAX: usize = 16 * 1024;
+/// What the system holds for a client that does not read; it takes twice that.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
 /// How long a client that is turned away may take to be told.
 const REFUSAL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -50,6 +54,7 @@ pub(crate) struct Sessions {
     pub(crate) guard: Guard,
     pub(crate) feed: LiveFeed,
     pub(crate) places: Places,
+    pub(crate) cadence: Cadence,
     pub(crate) shutdown: Shutdown,
     /// Owns the sessions: the gateway ends when the last of them has.
     pub(crate) tracker: TaskTracker,
@@ -61,20 +66,15 @@ pub(crate) async fn upgrade(State(sessions): State<Sessions>, mut request: Reque
         Ok(accept) => accept,
         Err(refusal) => return *refusal,
     };
-    let numbers = numbers(request.uri().query());
-    let shown = match (request.extensions_mut().remove::<Caller>(), subprotocol_token(request.headers())) {
-        (Some(caller), _) => admission::Shown::Caller(caller),
-        (None, Some(token)) => admission::Shown::Token(Secret::new(token)),
-        (None, None) => admission::Shown::Nothing,
-    };
-    let is_json_offered = admission::offers(request.headers(), JSON);
+    let (dialect, protocol) = dialect(request.headers(), request.uri().query());
+    let shown = Shown::of(&mut request);
     // It is one of its address for as long as it is open.
-    let held = request.extensions_mut().remove::<runtime::http::Held>();
+    let held = request.extensions_mut().remove::<Held>();
     let upgrade = hyper::upgrade::on(&mut request);
     let tracker = sessions.tracker.clone();
     tracker.spawn(async move {
         match upgrade.await {
-            Ok(upgraded) => serve(TokioIo::new(upgraded), sessions, shown, numbers).await,
+            Ok(upgraded) => take_over(upgraded, sessions, shown, dialect).await,
             Err(error) => debug!(%error, "a client left before it was upgraded"),
         }
         drop(held);
@@ -84,44 +84,47 @@ pub(crate) async fn upgrade(State(sessions): State<Sessions>, mut request: Reque
     headers.insert(header::CONNECTION, HeaderValue::from_static("Upgrade"));
     headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
     headers.insert(header::SEC_WEBSOCKET_ACCEPT, accept);
-    if is_json_offered {
-        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(JSON));
+    if let Some(protocol) = protocol {
+        headers.insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(protocol));
     }
     response
 }
 
-async fn serve(
-    io: TokioIo<hyper::upgrade::Upgraded>,
-    sessions: Sessions,
-    shown: admission::Shown,
-    numbers: Numbers,
-) {
+/// Serves the client on its own socket where there is one, and through what lies around it otherwise.
+async fn take_over(upgraded: Upgraded, sessions: Sessions, shown: Shown, dialect: Dialect) {
+    match runtime::http::take_over(upgraded) {
+        Ok((connection, read)) => {
+            let socket = SockRef::from(connection.socket());
+            if let Err(error) = socket.set_send_buffer_size(SEND_BUFFER_BYTES) {
+                debug!(%error, "the send buffer of a client keeps its size");
+            }
+            serve(connection, read, sessions, shown, dialect).await;
+        }
+        Err(upgraded) => serve(TokioIo::new(upgraded), Vec::new(), sessions, shown, dialect).await,
+    }
+}
+
+/// `read` is what the client has sent already.
+async fn serve<S>(io: S, read: Vec<u8>, sessions: Sessions, shown: Shown, dialect: Dialect)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let limits = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_write_buffer_size(WRITE_BUFFER_BYTES_MAX)
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
-    let mut socket = WebSocketStream::from_raw_socket(io, Role::Server, Some(limits)).await;
-    let Some(client) = sessions.places.enter(Transport::WebSocket) else {
-        let close = CloseFrame { code: CloseCode::Again, reason: "too many clients, try again later".into() };
-        return turn_away(socket, close).await;
+    let mut wire = Wire::new(io, read, limits).await;
+    let refused = match sessions.places.enter(Transport::WebSocket) {
+        Some(client) => match admission::admit(&mut wire, &sessions, shown).await {
+            Ok(admitted) => return Session::new(wire, &sessions, client, admitted, dialect).run().await,
+            Err(close) => close,
+        },
+        None => CloseFrame { code: CloseCode::Again, reason: "too many clients, try again later".into() },
     };
-    match admission::admit(&mut socket, &sessions, shown).await {
-        Ok(admitted) => Session::new(socket, &sessions, client, admitted, numbers).run().await,
-        Err(close) => turn_away(socket, close).await,
-    }
-}
-
-/// A client that is turned away need not take the news.
-async fn turn_away(mut socket: WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>, close: CloseFrame) {
-    let told = async {
-        if socket.send(Message::Close(Some(close))).await.is_ok() {
-            // What it sent already would make the system cut the connection before the close is read.
-            while let Some(Ok(_)) = socket.next().await {}
-        }
-    };
-    drop(tokio::time::timeout(REFUSAL_TIMEOUT, told).await);
+    // A client that is turned away need not take the news.
+    drop(tokio::time::timeout(REFUSAL_TIMEOUT, wire.close(refused)).await);
 }
 
 /// The answer to the client's key, or what is wrong with the handshake (RFC 6455, 4.2.1).
@@ -155,6 +158,17 @@ fn refuse(status: StatusCode, why: &'static str) -> Response {
     (status, Body::from(why)).into_response()
 }
 
+/// How the client wants to be spoken to, and the subprotocol to answer with: the first of its own that is known here.
+fn dialect(headers: &HeaderMap, query: Option<&str>) -> (Dialect, Option<&'static str>) {
+    let offered = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    let mut offered = offered.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let known = offered.find_map(|name| [PROTOBUF, JSON].into_iter().find(|known| *known == name.trim()));
+    match known {
+        Some(PROTOBUF) => (Dialect::Protobuf, known),
+        _ => (Dialect::Json(numbers(query)), known),
+    }
+}
+
 /// `?numbers=string` writes prices, sizes and times as strings.
 fn numbers(query: Option<&str>) -> Numbers {
     let text = query.is_some_and(|query| query.split('&').any(|pair| pair == "numbers=string"));
@@ -186,6 +200,19 @@ mod tests {
             assert!(refused.is_client_error(), "without {}: {refused}", good[left_out].0);
         }
         assert!(accept_key(&Method::POST, &headers(&good)).is_err());
+    }
+
+    #[test]
+    fn the_first_known_subprotocol_is_spoken() {
+        let offered = |value| dialect(&headers(&[("sec-websocket-protocol", value)]), None);
+        assert_eq!(offered("chat, ledgerflux.v1.proto"), (Dialect::Protobuf, Some(PROTOBUF)));
+        let json = Dialect::Json(Numbers::Number);
+        assert_eq!(offered("ledgerflux.v1.json,ledgerflux.v1.proto"), (json, Some(JSON)));
+        // A credential is never what is answered.
+        assert_eq!(offered("ledgerflux.bearer.x, ledgerflux.v1.proto"), (Dialect::Protobuf, Some(PROTOBUF)));
+        assert_eq!(offered("ledgerflux.bearer.x"), (json, None));
+        assert_eq!(offered("chat"), (json, None));
+        assert_eq!(dialect(&HeaderMap::new(), Some("numbers=string")), (Dialect::Json(Numbers::Text), None));
     }
 
     #[test]

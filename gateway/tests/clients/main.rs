@@ -2,12 +2,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod access;
+mod bad_input;
+mod conformance;
+mod docs;
 mod grpc;
 mod grpc_web;
 mod harness;
 mod limits;
 mod page;
 mod python;
+mod raw;
+mod resume;
 mod slow;
 mod tls;
 mod websocket;

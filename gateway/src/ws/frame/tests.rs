@@ -28,14 +28,10 @@ fn tick() -> Tick {
     }
 }
 
-fn text(frame: &Bytes) -> &str {
-    std::str::from_utf8(frame).unwrap()
-}
-
 #[test]
 fn a_tick_keeps_every_digit() {
     assert_eq!(
-        text(&incr(&tick(), Numbers::Number)),
+        incr(&tick(), "", Numbers::Number),
         concat!(
             r#"{"op":"incr","data":{"v":1,"type":"tick","product":"BTC-USD","seq":24370129318,"#,
             r#""ts_event":1618677846123456789,"ts_ingest":1618677846200000001,"fields":{"#,
@@ -44,7 +40,7 @@ fn a_tick_keeps_every_digit() {
             r#""day":{"open_24h":60000.1}},"venue":"coinbase","run":1}}"#
         )
     );
-    let strings: Value = serde_json::from_slice(&incr(&tick(), Numbers::Text)).unwrap();
+    let strings: Value = serde_json::from_str(&incr(&tick(), "", Numbers::Text)).unwrap();
     assert_eq!(strings["data"]["fields"]["last_trade"]["px"], "61234.5600");
     assert_eq!(strings["data"]["ts_event"], "1618677846123456789");
     assert_eq!(strings["data"]["seq"], 24_370_129_318_u64);
@@ -53,16 +49,25 @@ fn a_tick_keeps_every_digit() {
 #[test]
 fn what_a_tick_leaves_out_is_left_out() {
     let bare = Tick { last_trade: None, best_bid: None, day: None, ..tick() };
-    let frame: Value = serde_json::from_slice(&incr(&bare, Numbers::Number)).unwrap();
+    let frame: Value = serde_json::from_str(&incr(&bare, "", Numbers::Number)).unwrap();
     let fields: Vec<&String> = frame["data"]["fields"].as_object().unwrap().keys().collect();
     assert_eq!(fields, ["best_ask"]);
 }
 
 #[test]
 fn skipped_ticks_are_counted_beside_the_original_members() {
-    let frame = with_skipped(&incr(&tick(), Numbers::Number), 17);
-    let frame: Value = serde_json::from_slice(&frame).unwrap();
+    let frame = with_skipped(&incr(&tick(), "", Numbers::Number), 17);
+    let frame: Value = serde_json::from_str(&frame).unwrap();
     assert_eq!((frame["data"]["skipped"].as_u64(), frame["data"]["run"].as_u64()), (Some(17), Some(1)));
+}
+
+#[test]
+fn a_token_stands_beside_the_original_members() {
+    let frame: Value = serde_json::from_str(&incr(&tick(), "AQ-_", Numbers::Number)).unwrap();
+    assert_eq!(frame["data"]["token"], "AQ-_");
+    let full = Snapshot::first(&tick()).unwrap();
+    let frame: Value = serde_json::from_str(&snapshot(&full, "AQ", Numbers::Text)).unwrap();
+    assert_eq!(frame["data"]["token"], "AQ");
 }
 
 #[test]
@@ -74,7 +79,7 @@ fn a_snapshot_never_invents_a_price() {
         state: domain::MarketState::default(),
     };
     assert_eq!(
-        text(&snapshot(&empty, Numbers::Number)),
+        snapshot(&empty, "", Numbers::Number),
         concat!(
             r#"{"op":"snapshot","data":{"v":1,"type":"snapshot","product":"BTC-USD","seq":0,"#,
             r#""ts_snapshot":1700000000000000000,"state":{"last_trade":null,"best_bid":null,"best_ask":null,"#,
@@ -86,11 +91,9 @@ fn a_snapshot_never_invents_a_price() {
 #[test]
 fn a_snapshot_tells_when_each_group_was_said() {
     let full = Snapshot::first(&tick()).unwrap();
-    let frame = snapshot(&full, Numbers::Number);
-    assert!(
-        text(&frame).contains(r#""last_trade":{"px":61234.5600,"qty":0.00000001,"ts":1618677846123456789,"#)
-    );
-    let frame: Value = serde_json::from_slice(&frame).unwrap();
+    let frame = snapshot(&full, "", Numbers::Number);
+    assert!(frame.contains(r#""last_trade":{"px":61234.5600,"qty":0.00000001,"ts":1618677846123456789,"#));
+    let frame: Value = serde_json::from_str(&frame).unwrap();
     let state = &frame["data"]["state"];
     assert_eq!(state["last_seq"], 24_370_129_318_u64);
     assert_eq!(state["last_update"], 1_618_677_846_123_456_789_u64);
@@ -101,15 +104,23 @@ fn a_snapshot_tells_when_each_group_was_said() {
 #[test]
 fn small_frames_are_json_whatever_is_in_them() {
     let refusal = Refusal::new(Code::InvalidJson, "a \"quote\",\na line and \u{1}");
-    let frame: Value = serde_json::from_slice(&error(&refusal)).unwrap();
+    let frame: Value = serde_json::from_str(&error(&refusal)).unwrap();
     assert_eq!(
         (frame["code"].as_str(), frame["msg"].as_str()),
         (Some("INVALID_JSON"), Some(&*refusal.message))
     );
-    assert_eq!(text(&rate_limit(10)), r#"{"op":"rate_limit","retry_ms":10}"#);
-    assert_eq!(text(&pong("1.50")), r#"{"op":"pong","t":1.50}"#);
-    let frame: Value = serde_json::from_slice(&missed("missed", Some("BTC-USD"), None)).unwrap();
-    assert_eq!(frame["data"]["product"], "BTC-USD");
+    assert_eq!(rate_limit(10), r#"{"op":"rate_limit","retry_ms":10}"#);
+    assert_eq!(pong("1.50"), r#"{"op":"pong","t":1.50}"#);
+    let about = Instrument::new("coinbase", "BTC-USD").unwrap();
+    let told = event("not_recovered", Some(&about), [("detail", "a \"reason\"".into())]);
+    assert_eq!(
+        told,
+        concat!(
+            r#"{"op":"event","data":{"v":1,"type":"not_recovered","product":"BTC-USD","venue":"coinbase","#,
+            r#""detail":"a \"reason\""}}"#
+        )
+    );
+    assert_eq!(event("live", None, []), r#"{"op":"event","data":{"v":1,"type":"live"}}"#);
 }
 
 #[test]
@@ -121,7 +132,7 @@ fn events_say_what_happened() {
         kind,
     };
     let stale = feed_event(&event(EventKind::FeedState(FeedState::BackingOff)), Numbers::Number);
-    let stale: Value = serde_json::from_slice(&stale).unwrap();
+    let stale: Value = serde_json::from_str(&stale).unwrap();
     assert_eq!(
         (stale["op"].as_str(), stale["data"]["type"].as_str()),
         (Some("event"), Some("feed_backing_off"))
@@ -138,6 +149,6 @@ fn events_say_what_happened() {
         state: GapState::Open,
         repaired_count: 0,
     });
-    let gap: Value = serde_json::from_slice(&feed_event(&event(gap), Numbers::Number)).unwrap();
+    let gap: Value = serde_json::from_str(&feed_event(&event(gap), Numbers::Number)).unwrap();
     assert_eq!((gap["data"]["type"].as_str(), gap["data"]["last_trade_id"].as_u64()), (Some("gap"), Some(9)));
 }
