@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     metrics as names,
+    untold::tell_open_gaps,
     worker::{Error, Worker, bus_error},
     write::undecodable,
 };
@@ -33,10 +34,11 @@ pub(crate) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Records everything that was said so far.
+    /// Records everything that was said so far, and tells again what nobody but the database knows to be missing.
     pub(crate) async fn recover(worker: &'a Worker) -> Result<Self, Error> {
         let mut ledger = Self { worker, reader: worker.bus.gap_work(worker.shard) };
         ledger.catch_up().await?;
+        tell_open_gaps(worker).await?;
         Ok(ledger)
     }
 

@@ -67,6 +67,7 @@ struct Fixture {
 struct Running {
     task: JoinHandle<Result<(), snapshotter::Error>>,
     shutdown: Shutdown,
+    readiness: Readiness,
 }
 
 impl Fixture {
@@ -96,11 +97,11 @@ impl Fixture {
     }
 
     fn start(&self) -> Running {
-        let shutdown = Shutdown::new();
-        let context = RoleContext::new(Readiness::new(), shutdown.clone());
+        let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
+        let context = RoleContext::new(readiness.clone(), shutdown.clone());
         let (bus, store) = (self.bus.clone(), self.store.clone());
         let role = snapshotter::run(snapshotter::Config::default(), self.shard, bus, store, context);
-        Running { task: tokio::spawn(role), shutdown }
+        Running { task: tokio::spawn(role), shutdown, readiness }
     }
 
     async fn publish(&self, source: Source, numbers: impl IntoIterator<Item = u64>) {
@@ -163,6 +164,21 @@ impl Fixture {
             }
         }
         repaired
+    }
+
+    /// The gaps that were told, in stream order.
+    async fn told(&self) -> Vec<(u64, u64)> {
+        let mut follower = self.bus.follow_events(FollowFrom::AfterSequence(0));
+        let mut pending = follower.attach().await.unwrap();
+        let mut told = Vec::new();
+        while pending > 0 {
+            let event = follower.next().await.unwrap();
+            pending = event.pending;
+            if let EventKind::Gap(gap) = event.content.kind {
+                told.push((gap.first_trade_id, gap.last_trade_id));
+            }
+        }
+        told
     }
 
     async fn tells(&self, expected: &[(u64, u64)]) {
@@ -320,4 +336,36 @@ async fn what_aged_out_of_the_stream_unread_is_a_gap() {
     fixture.reaches(&[(3, 5, GapState::Repaired, 3)]).await;
     fixture.is_done().await;
     running.stop().await;
+}
+
+/// Who fetches what is missing reads it from the stream, and the stream may be younger than the gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_that_only_the_database_knows_is_told_once_more() {
+    // No repetition is recognised by the broker.
+    let forgetful = bus::Config { duplicate_window: Duration::from_millis(100), ..config() };
+    for fixture in
+        [Fixture::on(Bus::embedded(&forgetful), None).await, Fixture::jetstream_with(forgetful.clone()).await]
+    {
+        // One was told since the stream was made, one is closed, one was noticed after the stream was made.
+        let later = Gap { detected_at: UnixNanos::now(), ..gap(200, 201) };
+        for gap in [&gap(3, 5), &gap(10, 12), &gap(20, 20), &later] {
+            fixture.store.record_gap(gap).await.unwrap();
+        }
+        fixture.store.give_up_gap(&gap(20, 20)).await.unwrap();
+        fixture.say(EventKind::Gap(gap(9, 12))).await;
+        for start in 0..3 {
+            let running = fixture.start();
+            eventually(SOON, || async { running.readiness.is_ready() }).await;
+            fixture.is_done().await;
+            running.stop().await;
+            // Longer than the window in which the broker itself recognises a repetition.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(fixture.told().await, [(9, 12), (3, 5)], "at start {start}");
+        }
+        let open =
+            [(3, 5), (9, 9), (10, 12), (200, 201)].map(|(first, last)| (first, last, GapState::Open, 0));
+        let mut ledger = fixture.ledger().await;
+        ledger.retain(|(.., state, _)| *state == GapState::Open);
+        assert_eq!(ledger, open);
+    }
 }
