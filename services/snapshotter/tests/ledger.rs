@@ -11,7 +11,7 @@ use domain::{
 };
 use runtime::{Readiness, RoleContext, Shutdown};
 use store::{GapQuery, Store};
-use testkit::{NatsServer, Scratch, eventually};
+use testkit::{NatsServer, Postgres, Scratch, eventually};
 use tokio::task::JoinHandle;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -74,6 +74,10 @@ impl Fixture {
     async fn on(bus: Bus, server: Option<NatsServer>) -> Self {
         let scratch = Scratch::new();
         let url = format!("sqlite://{}?mode=rwc", scratch.join("test.db").display());
+        Self::on_database(url, scratch, bus, server).await
+    }
+
+    async fn on_database(url: String, scratch: Scratch, bus: Bus, server: Option<NatsServer>) -> Self {
         migrations::migrate(&url, false).await.unwrap();
         let store = Store::connect(&store::Config { url, ..store::Config::default() }).await.unwrap();
         bus.ensure_streams().await.unwrap();
@@ -368,4 +372,35 @@ async fn a_gap_that_only_the_database_knows_is_told_once_more() {
         ledger.retain(|(.., state, _)| *state == GapState::Open);
         assert_eq!(ledger, open);
     }
+}
+
+/// A table or a right that is missing says nothing about a gap: none ends among the rejects for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_the_schema_is_waited_for_and_blames_no_gap() {
+    let postgres = Postgres::start().await;
+    let url = postgres.create_database().await;
+    let fixture = Fixture::on_database(url.clone(), Scratch::new(), Bus::embedded(&config()), None).await;
+    let running = fixture.start();
+    eventually(SOON, || async { running.readiness.is_ready() }).await;
+    let mut expected = Vec::new();
+    // One alone, and several that are one transaction.
+    for numbers in [vec![10], vec![20, 30, 40]] {
+        postgres.psql(&url, "ALTER TABLE gaps RENAME TO elsewhere").await;
+        for number in numbers {
+            fixture.say(EventKind::Gap(gap(number, number))).await;
+            expected.push((number, number, GapState::Open, 0));
+        }
+        eventually(SOON, || async {
+            fixture.bus.lag(Work::Gaps, fixture.shard).await.unwrap().pending_messages == 0
+        })
+        .await;
+        // It is in hand now, and is tried several times meanwhile.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(fixture.bus.stream_state(StreamKind::Rejects).await.unwrap().messages, 0);
+        postgres.psql(&url, "ALTER TABLE elsewhere RENAME TO gaps").await;
+        fixture.reaches(&expected).await;
+    }
+    fixture.is_done().await;
+    running.stop().await;
+    assert_eq!(fixture.bus.stream_state(StreamKind::Rejects).await.unwrap().messages, 0);
 }
