@@ -106,6 +106,7 @@ pub(crate) enum Refusal {
     OwnEarlierMessage,
     TakenOver,
     Fenced,
+    Bystander,
 }
 
 impl Refusal {
@@ -116,6 +117,7 @@ impl Refusal {
             Self::OwnEarlierMessage => "own_earlier_message",
             Self::TakenOver => "taken_over",
             Self::Fenced => "fenced",
+            Self::Bystander => "bystander",
         }
     }
 }

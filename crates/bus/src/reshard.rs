@@ -1,7 +1,8 @@
 //! Changing the number of shards of streams that hold data.
 //!
 //! What waits to be read moves to the subjects of the new shards, in stream order; what was read stays where it is until it
-//! ages out. While this goes on `LF_RAW` says so, and no role starts. Each message is published anew before it is deleted: an
+//! ages out. The events of gaps are read from the oldest on again: each ledger took those of its own shard, and to take one twice
+//! changes nothing. While this goes on `LF_RAW` says so, and no role starts. Each message is published anew before it is deleted: an
 //! interruption loses nothing, and doubles at most one message, which the normalizer or the sink's key recognises. Run again,
 //! it goes on where it was.
 
@@ -80,6 +81,7 @@ impl Bus {
         let mover = Mover { bus: self, broker };
         done.raw_messages = mover.move_raw().await?;
         done.tick_messages = mover.move_ticks(before.count.unwrap_or(0)).await?;
+        mover.read_gaps_again().await?;
         broker.set_shard_record(&ShardRecord { count: Some(after), resharding: None }).await?;
         Ok(done)
     }
@@ -152,6 +154,15 @@ impl Mover<'_> {
             self.broker.delete_durable(&self.bus.durable(Work::Ticks, shard)).await?;
         }
         Ok(moved)
+    }
+
+    /// A ledger has acknowledged the gaps of products that were not its own and may be so now: none may go by what was
+    /// acknowledged before.
+    async fn read_gaps_again(&self) -> Result<(), ReshardError> {
+        for shard in all_shards() {
+            self.broker.delete_durable(&self.bus.durable(Work::Gaps, shard)).await?;
+        }
+        Ok(())
     }
 
     /// Moves the messages behind `after` for which `is_unread` and whose product has another shard now; what is published

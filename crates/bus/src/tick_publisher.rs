@@ -46,7 +46,7 @@ pub struct Recovered {
     pub batches: Vec<RecoveredBatch>,
     /// The snapshot of each product of the shard.
     pub snapshots: Vec<Snapshot>,
-    /// The newest gap of each product of the shard that was announced.
+    /// The gap of each product of the shard that was announced last, where an owner of the shard announced it.
     pub gaps: Vec<Gap>,
 }
 
@@ -86,7 +86,8 @@ impl TickPublisher {
         // Before the ticks: what was published before a gap is then among them.
         let gaps = self.bus.newest_gaps().await?;
         self.last = gaps.iter().map(|(stored, _)| (Arc::clone(&stored.subject), stored.sequence)).collect();
-        let gaps = gaps.into_iter().map(|(_, gap)| gap);
+        // What somebody else tells of gaps says nothing about what this shard told last.
+        let gaps = gaps.into_iter().filter(|(stored, _)| owner_of(stored).is_some()).map(|(_, gap)| gap);
         let stored = self.bus.broker.last_per_subject(StreamKind::Ticks).await?;
         self.last.extend(stored.iter().map(|stored| (Arc::clone(&stored.subject), stored.sequence)));
         let batches = self.bus.newest_batches(&stored);
@@ -250,6 +251,11 @@ impl TickPublisher {
         if owner_of(&last) == Some(*self.bus.owner) && last.payload == message.payload {
             metrics::refused(Refusal::OwnAcknowledgementLost);
             return Ok(Explained::Stored(last.sequence));
+        }
+        // A snapshotter tells of gaps, too, and owns nothing by that. Who has the shard is seen at the ticks.
+        if message.stream == StreamKind::Events && last.headers.get(OWNER).is_none() {
+            metrics::refused(Refusal::Bystander);
+            return Ok(Explained::RepeatAfter(last.sequence));
         }
         Err(self.written_by(&last, subject()))
     }

@@ -171,8 +171,11 @@ fn is_transient(error: &DbErr) -> bool {
 /// By SQLSTATE (five characters) or SQLite's extended result code (a number, whose lowest byte is the class).
 fn is_transient_code(code: &str) -> bool {
     if code.len() == 5 {
-        // Connection, no longer a primary, serialization and deadlock, resources, locks, shutdown and cancellation.
-        return ["08", "25006", "40", "53", "55P03", "57"].iter().any(|class| code.starts_with(class));
+        // Connection, no longer a primary, a transaction that was silent for too long, serialization and deadlock, resources,
+        // locks, shutdown and cancellation, the system below the database, and faults of the database itself.
+        return ["08", "25006", "25P03", "40", "53", "55P03", "57", "58", "XX"]
+            .iter()
+            .any(|class| code.starts_with(class));
     }
     // BUSY, LOCKED, IOERR, FULL, CANTOPEN.
     code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 10 | 13 | 14))
@@ -206,12 +209,14 @@ mod tests {
     #[test]
     fn says_when_trying_again_helps() {
         for code in [
-            "08006", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03", "5", "261",
-            "517", "10", "13", "14",
+            "08006", "25P03", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "57P03",
+            "58030", "58P01", "XX000", "XX001", "5", "261", "517", "10", "13", "14",
         ] {
             assert!(is_transient_code(code), "{code}");
         }
-        for code in ["23505", "42P01", "22003", "28P01", "3D000", "25001", "1", "19", "2067", "11", "26"] {
+        for code in
+            ["23505", "42P01", "22003", "28P01", "3D000", "25001", "25P02", "1", "19", "2067", "11", "26"]
+        {
             assert!(!is_transient_code(code), "{code}");
         }
         assert!(

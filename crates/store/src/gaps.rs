@@ -142,6 +142,24 @@ impl Store {
         .await
     }
 
+    /// The newest gaps that are open and were noticed before `before`, the newest first, at most `limit` and at most 10,000: in
+    /// time that depends on the open gaps alone.
+    pub async fn newest_open_gaps(&self, before: UnixNanos, limit: usize) -> Result<Vec<Gap>, StoreError> {
+        let select = Entity::find()
+            // As the index of the open gaps says it.
+            .filter(Expr::cust("state = 'open'"))
+            .filter(Column::DetectedAt.lt(before.nanos()))
+            .order_by_desc(Column::DetectedAt)
+            .order_by_desc(Column::Run)
+            .order_by_desc(Column::FirstTradeId)
+            .limit(u64::try_from(limit.min(GAPS_LIMIT_MAX)).unwrap_or(u64::MAX));
+        self.within("read gaps", async {
+            let rows = select.all(&self.inner.reader).await.map_err(during("read gaps"))?;
+            rows.iter().map(read).collect()
+        })
+        .await
+    }
+
     /// The products that have open gaps, by venue and name: in time that depends on the open gaps alone.
     pub async fn open_gaps(&self) -> Result<Vec<OpenGaps>, StoreError> {
         let select = "SELECT venue, product, count(*) AS gaps, \

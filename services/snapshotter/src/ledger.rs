@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::{
     metrics as names,
+    untold::tell_open_gaps,
     worker::{Error, Worker, bus_error},
     write::undecodable,
 };
@@ -33,10 +34,11 @@ pub(crate) struct Ledger<'a> {
 }
 
 impl<'a> Ledger<'a> {
-    /// Records everything that was said so far.
+    /// Records everything that was said so far, and tells again what nobody but the database knows to be missing.
     pub(crate) async fn recover(worker: &'a Worker) -> Result<Self, Error> {
         let mut ledger = Self { worker, reader: worker.bus.gap_work(worker.shard) };
         ledger.catch_up().await?;
+        tell_open_gaps(worker).await?;
         Ok(ledger)
     }
 
@@ -54,11 +56,18 @@ impl<'a> Ledger<'a> {
         loop {
             let deliveries = self.fetch().await?;
             let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+            let mut told = false;
             while let Err(error) = self.record(&deliveries).await {
                 match error {
-                    Error::Store(error) if error.is_retryable() => {
-                        counter!(names::RETRIES, "shard" => self.worker.shard.to_string()).increment(1);
-                        tracing::debug!(error = %ErrorChain(&error), "a gap is not recorded yet");
+                    // A fault of schema or rights is nobody's gap: it is waited for like a database that is away.
+                    Error::Store(error) if !error.is_of_rows() => {
+                        let shard = self.worker.shard;
+                        counter!(names::RETRIES, "shard" => shard.to_string()).increment(1);
+                        if !told && !error.is_retryable() {
+                            told = true;
+                            warn!(%shard, error = %ErrorChain(&error), "gaps are not recorded; trying until they are");
+                        }
+                        tracing::debug!(%shard, error = %ErrorChain(&error), "a gap is not recorded yet");
                         tokio::time::sleep(backoff.next_delay()).await;
                     }
                     error => return Err(error),
@@ -95,9 +104,9 @@ impl<'a> Ledger<'a> {
         }
         match self.worker.store.record_gaps(&gaps).await {
             Ok(recorded) => self.tell("gap", &recorded).await.map(|()| true),
-            Err(error) if error.is_retryable() => Err(error.into()),
             // One of them is at fault. Alone it shows which.
-            Err(_) => Ok(false),
+            Err(error) if error.is_of_rows() => Ok(false),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -133,8 +142,10 @@ impl<'a> Ledger<'a> {
         };
         match recorded {
             Ok(gaps) => self.tell(event.kind.name(), &gaps).await,
-            Err(error) if error.is_retryable() => Err(error.into()),
-            Err(error) => self.refuse(unrecordable(delivery, event, &error, &self.worker.source())).await,
+            Err(error) if error.is_of_rows() => {
+                self.refuse(unrecordable(delivery, event, &error, &self.worker.source())).await
+            }
+            Err(error) => Err(error.into()),
         }
     }
 

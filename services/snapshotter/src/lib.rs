@@ -14,6 +14,7 @@ mod overrun;
 mod owner;
 mod recovery;
 mod retention;
+mod untold;
 mod worker;
 mod write;
 

@@ -11,7 +11,7 @@ use domain::{
 };
 use runtime::{Readiness, RoleContext, Shutdown};
 use store::{GapQuery, Store};
-use testkit::{NatsServer, Scratch, eventually};
+use testkit::{NatsServer, Postgres, Scratch, eventually};
 use tokio::task::JoinHandle;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -67,12 +67,17 @@ struct Fixture {
 struct Running {
     task: JoinHandle<Result<(), snapshotter::Error>>,
     shutdown: Shutdown,
+    readiness: Readiness,
 }
 
 impl Fixture {
     async fn on(bus: Bus, server: Option<NatsServer>) -> Self {
         let scratch = Scratch::new();
         let url = format!("sqlite://{}?mode=rwc", scratch.join("test.db").display());
+        Self::on_database(url, scratch, bus, server).await
+    }
+
+    async fn on_database(url: String, scratch: Scratch, bus: Bus, server: Option<NatsServer>) -> Self {
         migrations::migrate(&url, false).await.unwrap();
         let store = Store::connect(&store::Config { url, ..store::Config::default() }).await.unwrap();
         bus.ensure_streams().await.unwrap();
@@ -96,11 +101,11 @@ impl Fixture {
     }
 
     fn start(&self) -> Running {
-        let shutdown = Shutdown::new();
-        let context = RoleContext::new(Readiness::new(), shutdown.clone());
+        let (shutdown, readiness) = (Shutdown::new(), Readiness::new());
+        let context = RoleContext::new(readiness.clone(), shutdown.clone());
         let (bus, store) = (self.bus.clone(), self.store.clone());
         let role = snapshotter::run(snapshotter::Config::default(), self.shard, bus, store, context);
-        Running { task: tokio::spawn(role), shutdown }
+        Running { task: tokio::spawn(role), shutdown, readiness }
     }
 
     async fn publish(&self, source: Source, numbers: impl IntoIterator<Item = u64>) {
@@ -163,6 +168,21 @@ impl Fixture {
             }
         }
         repaired
+    }
+
+    /// The gaps that were told, in stream order.
+    async fn told(&self) -> Vec<(u64, u64)> {
+        let mut follower = self.bus.follow_events(FollowFrom::AfterSequence(0));
+        let mut pending = follower.attach().await.unwrap();
+        let mut told = Vec::new();
+        while pending > 0 {
+            let event = follower.next().await.unwrap();
+            pending = event.pending;
+            if let EventKind::Gap(gap) = event.content.kind {
+                told.push((gap.first_trade_id, gap.last_trade_id));
+            }
+        }
+        told
     }
 
     async fn tells(&self, expected: &[(u64, u64)]) {
@@ -320,4 +340,67 @@ async fn what_aged_out_of_the_stream_unread_is_a_gap() {
     fixture.reaches(&[(3, 5, GapState::Repaired, 3)]).await;
     fixture.is_done().await;
     running.stop().await;
+}
+
+/// Who fetches what is missing reads it from the stream, and the stream may be younger than the gap.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gap_that_only_the_database_knows_is_told_once_more() {
+    // No repetition is recognised by the broker.
+    let forgetful = bus::Config { duplicate_window: Duration::from_millis(100), ..config() };
+    for fixture in
+        [Fixture::on(Bus::embedded(&forgetful), None).await, Fixture::jetstream_with(forgetful.clone()).await]
+    {
+        // One was told since the stream was made, one is closed, one was noticed after the stream was made.
+        let later = Gap { detected_at: UnixNanos::now(), ..gap(200, 201) };
+        for gap in [&gap(3, 5), &gap(10, 12), &gap(20, 20), &later] {
+            fixture.store.record_gap(gap).await.unwrap();
+        }
+        fixture.store.give_up_gap(&gap(20, 20)).await.unwrap();
+        fixture.say(EventKind::Gap(gap(9, 12))).await;
+        for start in 0..3 {
+            let running = fixture.start();
+            eventually(SOON, || async { running.readiness.is_ready() }).await;
+            fixture.is_done().await;
+            running.stop().await;
+            // Longer than the window in which the broker itself recognises a repetition.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            assert_eq!(fixture.told().await, [(9, 12), (3, 5)], "at start {start}");
+        }
+        let open =
+            [(3, 5), (9, 9), (10, 12), (200, 201)].map(|(first, last)| (first, last, GapState::Open, 0));
+        let mut ledger = fixture.ledger().await;
+        ledger.retain(|(.., state, _)| *state == GapState::Open);
+        assert_eq!(ledger, open);
+    }
+}
+
+/// A table or a right that is missing says nothing about a gap: none ends among the rejects for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fault_of_the_schema_is_waited_for_and_blames_no_gap() {
+    let postgres = Postgres::start().await;
+    let url = postgres.create_database().await;
+    let fixture = Fixture::on_database(url.clone(), Scratch::new(), Bus::embedded(&config()), None).await;
+    let running = fixture.start();
+    eventually(SOON, || async { running.readiness.is_ready() }).await;
+    let mut expected = Vec::new();
+    // One alone, and several that are one transaction.
+    for numbers in [vec![10], vec![20, 30, 40]] {
+        postgres.psql(&url, "ALTER TABLE gaps RENAME TO elsewhere").await;
+        for number in numbers {
+            fixture.say(EventKind::Gap(gap(number, number))).await;
+            expected.push((number, number, GapState::Open, 0));
+        }
+        eventually(SOON, || async {
+            fixture.bus.lag(Work::Gaps, fixture.shard).await.unwrap().pending_messages == 0
+        })
+        .await;
+        // It is in hand now, and is tried several times meanwhile.
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        assert_eq!(fixture.bus.stream_state(StreamKind::Rejects).await.unwrap().messages, 0);
+        postgres.psql(&url, "ALTER TABLE elsewhere RENAME TO gaps").await;
+        fixture.reaches(&expected).await;
+    }
+    fixture.is_done().await;
+    running.stop().await;
+    assert_eq!(fixture.bus.stream_state(StreamKind::Rejects).await.unwrap().messages, 0);
 }

@@ -83,3 +83,28 @@ pub async fn a_gap_is_not_told_by_who_does_not_know_the_gaps(substrate: Substrat
     later.publish_gaps(&[&event(&btc(), 30)]).await.unwrap();
     assert_eq!(fixture.bus.stream_state(StreamKind::Events).await.unwrap().messages, 3);
 }
+
+/// A snapshotter tells of gaps without owning the shard.
+pub async fn who_owns_nothing_fences_nobody(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    let shard = shard_of(&fixture.bus, &btc());
+    let mut publisher = fixture.bus.tick_publisher(shard);
+    publisher.recover().await.unwrap();
+    let aside = async |first| fixture.bus.publish_event(&event(&btc(), first)).await.unwrap();
+    aside(10).await;
+    publisher.publish_gaps(&[&event(&btc(), 20)]).await.unwrap();
+    aside(30).await;
+    // Both tell of the same one, and it goes on behind that.
+    publisher.publish_gaps(&[&event(&btc(), 30)]).await.unwrap();
+    aside(40).await;
+    publisher.publish_gaps(&[&event(&btc(), 50)]).await.unwrap();
+    assert_eq!(fixture.bus.stream_state(StreamKind::Events).await.unwrap().messages, 5);
+
+    let mut heir = fixture.participant().await.tick_publisher(shard);
+    assert_eq!(heir.recover().await.unwrap().gaps, [gap(&btc(), 50)]);
+    aside(60).await;
+    assert_eq!(heir.recover().await.unwrap().gaps, [], "what others tell is not where the shard stands");
+    heir.publish_gaps(&[&event(&btc(), 70)]).await.unwrap();
+    let error = publisher.publish_gaps(&[&event(&btc(), 80)]).await.unwrap_err();
+    assert!(matches!(error, PublishError::Fenced { .. }), "{error}");
+}

@@ -61,7 +61,8 @@ on_each_substrate! {
     gaps:
         the_newest_gap_of_each_product_is_recovered,
         a_gap_is_not_told_by_who_does_not_know_the_ticks,
-        a_gap_is_not_told_by_who_does_not_know_the_gaps;
+        a_gap_is_not_told_by_who_does_not_know_the_gaps,
+        who_owns_nothing_fences_nobody;
     fencing:
         a_subject_that_aged_out_starts_again,
         a_lost_acknowledgement_is_found,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use bus::{Bus, Config, ManageError, ReshardError, Source, StreamKind, Work};
-use domain::{Instrument, RoleStatus, ShardCount, UnixNanos};
+use domain::{EventKind, FeedEvent, Gap, GapCause, GapState, Instrument, RoleStatus, ShardCount, UnixNanos};
 use tokio::time::timeout;
 
 use crate::fixture::{
@@ -113,6 +113,58 @@ async fn what_waits_goes_to_the_new_shards_in_order() {
         assert_eq!(waiting(&bus, Work::Raw).await, expected(RAW, 2000));
         assert_eq!(waiting(&bus, Work::Ticks).await, expected(STORED + 1..=*TICKS.end(), 1000));
         assert_eq!(bus.reshard().await.unwrap().raw_messages, 0, "done once, it changes nothing");
+    }
+}
+
+/// A ledger takes the gaps of its own shard and acknowledges the others, of which one that has not read them yet may lose
+/// the product.
+#[tokio::test]
+async fn gaps_are_read_again_by_whose_they_are_now() {
+    let fixture = Substrate::JetStream.start(shards(4)).await;
+    let gap = |product: &Instrument| Gap {
+        instrument: product.clone(),
+        run: 0,
+        first_trade_id: 5,
+        last_trade_id: 6,
+        after: None,
+        before: None,
+        detected_at: UnixNanos::new(7),
+        cause: GapCause::Drop,
+        state: GapState::Open,
+        repaired_count: 0,
+    };
+    for product in products() {
+        let event = FeedEvent {
+            instrument: product.clone(),
+            time: UnixNanos::new(8),
+            source: "test".into(),
+            kind: EventKind::Gap(gap(&product)),
+        };
+        fixture.bus.publish_event(&event).await.unwrap();
+    }
+    let read = async |bus: &Bus, shard| {
+        let mut reader = bus.gap_work(shard);
+        let mut read = Vec::new();
+        while read.len() < PRODUCTS {
+            let some = reader.fetch(PRODUCTS, Duration::from_secs(2)).await.unwrap();
+            if some.is_empty() {
+                break;
+            }
+            reader.ack(&some).await.unwrap();
+            read.extend(some.into_iter().map(|delivery| delivery.content.unwrap().instrument));
+        }
+        read
+    };
+    // All but the last ledger have read.
+    for shard in fixture.bus.shards().shards().take(3) {
+        assert_eq!(read(&fixture.bus, shard).await, products());
+    }
+    for count in [3, 8] {
+        let bus = participant(&fixture, count).await;
+        timeout(DEADLINE, bus.reshard()).await.unwrap().unwrap();
+        for shard in bus.shards().shards() {
+            assert_eq!(read(&bus, shard).await, products(), "shard {shard} of {count}");
+        }
     }
 }
 
