@@ -157,11 +157,14 @@ impl Backfill {
     }
 
     async fn settle(&mut self, job: &Job, fetched: Fetched) {
-        // A failure of the exchange says nothing of the trades; the pause that it brings is kept where it is asked.
-        if let Fetched::Answered { trades, absent } = fetched {
-            for lost in self.wanted.settle(job, &trades, &absent, Instant::now()) {
-                self.give_up(lost, "gone").await;
+        match fetched {
+            Fetched::Answered { trades, absent } => {
+                for lost in self.wanted.settle(job, &trades, &absent, Instant::now()) {
+                    self.give_up(lost, "gone").await;
+                }
             }
+            // It says nothing of the trades; the pause that it brings for all is kept where the exchange is asked.
+            Fetched::Failed => self.wanted.put_back(job, Instant::now()),
         }
     }
 

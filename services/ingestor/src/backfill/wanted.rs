@@ -1,5 +1,6 @@
 //! The gaps that are to be fetched: which comes next, what an answer makes of them, and when to give one up.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -12,6 +13,8 @@ use super::ranges::{Ranges, joined};
 
 /// In how many pieces a gap is given up at most; each of them is an event.
 const PIECES_MAX: usize = 100;
+/// The longest delay of a gap after failures of the exchange, which are no reason to give it up.
+const FAILURE_DELAY_MAX: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
@@ -22,6 +25,14 @@ pub(super) struct Limits {
     /// How often the exchange must have answered without a trade before the trade counts as gone.
     pub(super) attempts_max: u32,
     pub(super) attempt_delay_min: Duration,
+}
+
+impl Limits {
+    /// How long to wait after so many attempts: each delay is three times the one before.
+    fn delay(&self, attempts: u32) -> Duration {
+        let factor = 3_u32.saturating_pow(attempts.saturating_sub(1));
+        self.attempt_delay_min.saturating_mul(factor)
+    }
 }
 
 /// What became of a gap that was opened.
@@ -49,7 +60,10 @@ struct Entry {
     gap: Gap,
     place: u64,
     missing: Ranges,
+    /// How often the exchange has answered without all of it.
     attempts: u32,
+    /// How often in a row the exchange has failed over it.
+    failures: u32,
     due: Instant,
 }
 
@@ -100,7 +114,7 @@ impl Wanted {
         if missing.is_empty() || entries.iter().any(same) {
             return Opened::Taken;
         }
-        entries.push(Entry { gap, place: self.next_place, missing, attempts: 0, due });
+        entries.push(Entry { gap, place: self.next_place, missing, attempts: 0, failures: 0, due });
         self.next_place += 1;
         self.count += 1;
         if self.count <= self.limits.gaps_max {
@@ -119,11 +133,12 @@ impl Wanted {
         self.drop_done(&gap.instrument);
     }
 
-    /// What to ask for next: of the newest gap that is due, and with it whatever else is missing within one page.
+    /// What to ask for next: of the newest gap that is due, and with it whatever else is missing within one page. Gaps over
+    /// which the exchange has failed come after the others, and alone: the fault may be in their trades.
     pub(super) fn next(&self, now: Instant, is_ours: impl Fn(&Instrument) -> bool) -> Option<Job> {
         let ours = self.gaps.iter().filter(|(instrument, _)| is_ours(instrument));
         let due = ours.flat_map(|(_, entries)| entries).filter(|entry| entry.due <= now);
-        let newest = due.max_by_key(|entry| entry.place)?;
+        let newest = due.max_by_key(|entry| (Reverse(entry.failures), entry.place))?;
         let entries = self.gaps.get(&newest.gap.instrument)?;
         let (first, last) = (newest.missing.first()?, newest.missing.last()?);
         let width = u64::from(TRADES_PER_PAGE_MAX) - 1;
@@ -131,7 +146,9 @@ impl Wanted {
         // older neighbours.
         let last = last.min(first.saturating_add(width));
         let page = last.saturating_sub(width)..=last;
-        let first = entries.iter().filter_map(|entry| entry.missing.within(&page)).min()?;
+        let is_sound = |entry: &Entry| entry.failures == 0 && newest.failures == 0;
+        let along = entries.iter().filter(|entry| entry.place == newest.place || is_sound(entry));
+        let first = along.filter_map(|entry| entry.missing.within(&page)).min()?;
         let range = first..=last;
         let missing = entries.iter().filter(|entry| entry.missing.intersects(&range));
         let missing = missing.map(|entry| entry.missing.clone()).collect();
@@ -156,14 +173,14 @@ impl Wanted {
         let published = joined(trades.iter().copied());
         let mut lost = Vec::new();
         for entry in entries.iter_mut().filter(|entry| entry.missing.intersects(&job.range)) {
+            entry.failures = 0;
             published.iter().for_each(|range| entry.missing.remove(range));
             if !absent.iter().any(|range| entry.missing.intersects(range)) {
                 continue;
             }
             entry.attempts += 1;
             if entry.attempts < self.limits.attempts_max {
-                let delay = 3_u32.saturating_pow(entry.attempts - 1);
-                entry.due = now + self.limits.attempt_delay_min.saturating_mul(delay);
+                entry.due = now + self.limits.delay(entry.attempts);
             } else {
                 lost.extend(given_up(entry));
                 entry.missing = Ranges::default();
@@ -171,6 +188,16 @@ impl Wanted {
         }
         self.drop_done(&job.instrument);
         lost
+    }
+
+    /// The exchange has failed over a job: all that is known is that others come first for a while.
+    pub(super) fn put_back(&mut self, job: &Job, now: Instant) {
+        let entries = self.gaps.get_mut(&job.instrument).into_iter().flatten();
+        for entry in entries.filter(|entry| entry.missing.intersects(&job.range)) {
+            entry.failures = entry.failures.saturating_add(1);
+            let delay = self.limits.delay(entry.failures).min(FAILURE_DELAY_MAX);
+            entry.due = entry.due.max(now + delay);
+        }
     }
 
     fn drop_done(&mut self, instrument: &Instrument) {

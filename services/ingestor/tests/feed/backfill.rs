@@ -8,13 +8,13 @@ use ingestor::{Config, RestUrl};
 use testkit::eventually;
 use tokio::time::timeout;
 
-use crate::support::{Exchange, Ingestor, PATIENCE, config, market};
+use crate::support::{Exchange, Ingestor, PATIENCE, config, faulty};
 
 const FIRST_TRADE: u64 = 1_000;
 
 /// A market whose trades are numbered from 1,000.
-async fn exchange(names: &[&str]) -> Exchange {
-    let mut sending = market(names, simulator::Rate::PerSecond(500));
+async fn exchange(names: &[&str], faults: &[&str]) -> Exchange {
+    let mut sending = faulty(names, simulator::Rate::PerSecond(500), faults);
     if let simulator::Source::Generate(generate) = &mut sending.source {
         generate.first_trade_id = Some(FIRST_TRADE);
     }
@@ -45,7 +45,9 @@ fn gap(first: u64, last: u64) -> Gap {
 }
 
 async fn publish(bus: &Bus, kind: EventKind) {
-    let event = FeedEvent { instrument: instrument(), time: UnixNanos::now(), source: "test".into(), kind };
+    let (EventKind::Gap(gap) | EventKind::Repaired(gap)) = &kind else { panic!("{kind:?} is of no gap") };
+    let event =
+        FeedEvent { instrument: gap.instrument.clone(), time: UnixNanos::now(), source: "test".into(), kind };
     bus.publish_event(&event).await.unwrap();
 }
 
@@ -93,7 +95,7 @@ impl<'a> Raw<'a> {
 
 #[tokio::test]
 async fn exactly_the_trades_of_a_gap_are_fetched_in_ascending_order_and_are_those_that_were_made() {
-    let exchange = exchange(&["BTC-USD"]).await;
+    let exchange = exchange(&["BTC-USD"], &[]).await;
     let mut ingestor = Ingestor::start(with_rest(&exchange, &["BTC-USD"])).await;
     let mut raw = Raw::of(&ingestor);
     raw.until(|raw| raw.live.len() > 100).await;
@@ -120,7 +122,7 @@ async fn exactly_the_trades_of_a_gap_are_fetched_in_ascending_order_and_are_thos
 
 #[tokio::test]
 async fn what_the_exchange_has_not_got_and_what_is_too_much_is_said_to_be_unrepairable() {
-    let exchange = exchange(&["BTC-USD"]).await;
+    let exchange = exchange(&["BTC-USD"], &[]).await;
     let modest = Config { backfill_trades_max: 5_000, ..with_rest(&exchange, &["BTC-USD"]) };
     let mut ingestor = Ingestor::start(modest).await;
     let mut raw = Raw::of(&ingestor);
@@ -152,8 +154,29 @@ async fn read_repaired(ingestor: &Ingestor, count: usize) -> Vec<Gap> {
 }
 
 #[tokio::test]
+async fn a_product_of_which_nothing_can_be_read_does_not_keep_the_others_waiting() {
+    let names = ["BTC-USD", "ETH-USD"];
+    let exchange = exchange(&names, &["rest_garbage:products=ETH-USD"]).await;
+    let mut ingestor = Ingestor::start(with_rest(&exchange, &names)).await;
+    let mut raw = Raw::of(&ingestor);
+    raw.until(|raw| raw.live.len() > 50).await;
+    publish(&ingestor.bus, EventKind::Gap(gap(FIRST_TRADE + 1, FIRST_TRADE + 5))).await;
+    // A gap waits for a random time at first: of so many newer ones, one is asked for before it.
+    for number in 0..20 {
+        let first = FIRST_TRADE + 2 * number;
+        let eth = Instrument::new("coinbase", "ETH-USD").unwrap();
+        publish(&ingestor.bus, EventKind::Gap(Gap { instrument: eth, ..gap(first, first) })).await;
+    }
+    raw.until(|raw| raw.filled().len() == 5).await;
+    assert!(raw.fills.iter().all(|batch| batch.instrument == instrument()));
+    drop(raw);
+    ingestor.stop().await;
+    exchange.stop().await;
+}
+
+#[tokio::test]
 async fn gaps_that_were_closed_before_the_start_are_not_fetched() {
-    let exchange = exchange(&["BTC-USD"]).await;
+    let exchange = exchange(&["BTC-USD"], &[]).await;
     let bus = Bus::embedded(&bus::Config::default());
     bus.ensure_streams().await.unwrap();
     publish(&bus, EventKind::Gap(gap(FIRST_TRADE + 1, FIRST_TRADE + 5))).await;
@@ -172,7 +195,7 @@ async fn gaps_that_were_closed_before_the_start_are_not_fetched() {
 
 #[tokio::test]
 async fn the_details_of_configured_products_are_published() {
-    let exchange = exchange(&["BTC-USD", "ETH-USD"]).await;
+    let exchange = exchange(&["BTC-USD", "ETH-USD"], &[]).await;
     let names = ["BTC-USD", "NOT-LISTED"];
     let mut ingestor = Ingestor::start(with_rest(&exchange, &names)).await;
     let details = || async {

@@ -135,3 +135,45 @@ fn what_is_given_up_is_told_in_its_pieces_unless_there_are_too_many() {
         assert!(wanted.is_empty());
     }
 }
+
+#[test]
+fn over_whose_gaps_the_exchange_fails_lets_the_others_go_first_and_is_never_given_up() {
+    let (mut wanted, start) = (wanted(), Instant::now());
+    wanted.open(gap("B", 1, 9), start);
+    wanted.open(gap("A", 10, 20), start);
+    let mut now = start;
+    for (failures, delay) in [2, 6, 18, 54, 60, 60].into_iter().enumerate() {
+        let job = wanted.next(now, |instrument| instrument.product.as_str() == "A").unwrap();
+        wanted.put_back(&job, now);
+        assert_eq!(next(&wanted, now), Some(("B".into(), 1..=9)), "its turn, after {failures} others");
+        let due = now + Duration::from_secs(delay);
+        assert!(wanted.gaps.values().flatten().any(|entry| entry.due == due), "{delay}");
+        now = due;
+        assert_eq!(next(&wanted, now), Some(("B".into(), 1..=9)), "though the newer one is due again");
+    }
+    let job = wanted.next(now, |_| true).unwrap();
+    wanted.settle(&job, &(1..=9).collect::<Vec<_>>(), &[], now);
+    let job = wanted.next(now, |_| true).unwrap();
+    assert_eq!(job.range, 10..=20);
+    assert_eq!(wanted.settle(&job, &[], &[10..=20], now), [], "the first answer without them");
+    assert_eq!(next(&wanted, now + Duration::from_secs(2)), Some(("A".into(), 10..=20)));
+    assert_eq!(wanted.gaps.values().flatten().map(|entry| entry.failures).max(), Some(0), "it has answered");
+}
+
+#[test]
+fn a_gap_over_which_the_exchange_has_failed_is_asked_for_without_its_neighbours() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    wanted.open(gap("A", 100, 109), now);
+    wanted.open(gap("A", 200, 209), now);
+    let job = wanted.next(now, |_| true).unwrap();
+    assert_eq!(job.range, 100..=209);
+    wanted.put_back(&job, now);
+    assert_eq!(next(&wanted, now), None, "neither of them is due");
+    let later = now + Duration::from_secs(2);
+    let job = wanted.next(later, |_| true).unwrap();
+    assert_eq!(job.range, 200..=209);
+    wanted.put_back(&job, later);
+    assert_eq!(next(&wanted, later), Some(("A".into(), 100..=109)));
+    wanted.open(gap("A", 300, 309), later);
+    assert_eq!(next(&wanted, later), Some(("A".into(), 300..=309)), "nor does it come along");
+}
