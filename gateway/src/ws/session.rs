@@ -90,7 +90,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         self.is_of_all || self.subscription.products() > 0
     }
 
-    pub(super) async fn run(mut self) {
+    /// Boxed, because a future keeps what it is given more than once.
+    pub(super) async fn run(mut self: Box<Self>) {
         let mut ended = None;
         let end = self.serve(&mut ended).await;
         self.farewell(end, ended.as_ref());
@@ -99,12 +100,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
         }
         counter!(names::CLOSED, "reason" => end.as_str()).increment(1);
         debug!(reason = end.as_str(), "a WebSocket client is gone");
-        let Self { client, admitted, mut wire, .. } = self;
+        let Self { client, admitted, mut wire, .. } = *self;
         // The next one need not wait for a goodbye.
         drop((client, admitted));
         if let Some(close) = end.close() {
             // Whoever does not take the close in time is cut off.
-            drop(timeout(CLOSE_TIMEOUT, wire.close(close)).await);
+            let told = Box::pin(async move { wire.close(close).await });
+            drop(timeout(CLOSE_TIMEOUT, told).await);
         }
     }
 

@@ -38,7 +38,7 @@ use crate::{
 /// The longest message that a client may send: a request with the longest token.
 const MESSAGE_BYTES_MAX: usize = 256 * 1024;
 /// What is read from a socket at a time; requests are small, and there may be many clients.
-const READ_BUFFER_BYTES: usize = 2 * 1024;
+const READ_BUFFER_BYTES: usize = 1024;
 /// Through the library go pongs and the close only.
 const WRITE_BUFFER_BYTES: usize = 1024;
 const WRITE_BUFFER_BYTES_MAX: usize = 16 * 1024;
@@ -105,7 +105,7 @@ async fn take_over(upgraded: Upgraded, sessions: Sessions, shown: Shown, dialect
 }
 
 /// `read` is what the client has sent already.
-async fn serve<S>(io: S, read: Vec<u8>, sessions: Sessions, shown: Shown, dialect: Dialect)
+pub(super) async fn serve<S>(io: S, read: Vec<u8>, sessions: Sessions, shown: Shown, dialect: Dialect)
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
@@ -118,7 +118,10 @@ where
     let mut wire = Wire::new(io, read, limits).await;
     let refused = match sessions.places.enter(Transport::WebSocket) {
         Some(client) => match admission::admit(&mut wire, &sessions, shown).await {
-            Ok(admitted) => return Session::new(wire, &sessions, client, admitted, dialect).run().await,
+            Ok(admitted) => {
+                let session = Box::new(Session::new(wire, &sessions, client, admitted, dialect));
+                return session.run().await;
+            }
             Err(close) => close,
         },
         None => CloseFrame { code: CloseCode::Again, reason: "too many clients, try again later".into() },

@@ -24,12 +24,12 @@ const SECRET: &[u8] = b"thirty-two bytes are enough of it";
 /// What the README promises.
 const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
-struct Keys {
+pub(crate) struct Keys {
     folder: tempfile::TempDir,
 }
 
 impl Keys {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let keys = Self { folder: tempfile::tempdir().unwrap() };
         KeyFile::edit(&keys.path(), |_| ()).unwrap();
         std::fs::write(keys.folder.path().join("secret"), SECRET).unwrap();
@@ -41,7 +41,7 @@ impl Keys {
     }
 
     /// Returns id and key.
-    fn create(&self, products: &[&str], quotas: Quotas) -> (String, String) {
+    pub(crate) fn create(&self, products: &[&str], quotas: Quotas) -> (String, String) {
         let products = products.iter().map(|name| (*name).to_owned()).collect();
         let new = NewKey { name: "test".into(), products, expires: None, quotas };
         let (record, key) = KeyFile::edit(&self.path(), |file| file.create(new, now())).unwrap().unwrap();
@@ -52,7 +52,7 @@ impl Keys {
         KeyFile::edit(&self.path(), |file| file.revoke(id)).unwrap().expect("the key is there");
     }
 
-    async fn gateway(&self) -> Gateway {
+    pub(crate) async fn gateway(&self) -> Gateway {
         let (keys, secret) = (self.path(), self.folder.path().join("secret"));
         let config = config_with(&[
             ("keys", keys.to_str().unwrap()),
@@ -106,7 +106,11 @@ fn reason(status: &Status) -> (Code, String) {
     (status.code(), status.get_error_details().error_info().unwrap().reason.clone())
 }
 
-async fn websocket(gateway: &Gateway, header: &'static str, value: &str) -> Result<Client, SocketError> {
+pub(crate) async fn websocket(
+    gateway: &Gateway,
+    header: &'static str,
+    value: &str,
+) -> Result<Client, SocketError> {
     let mut request = format!("ws://{}/ws", gateway.address).into_client_request().unwrap();
     request.headers_mut().insert(header, HeaderValue::from_str(value).unwrap());
     connect_async(request).await.map(|(socket, _)| Client(socket))

@@ -16,3 +16,4 @@ mod resume;
 mod slow;
 mod tls;
 mod websocket;
+mod websocket_keys;

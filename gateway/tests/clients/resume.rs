@@ -20,7 +20,7 @@ use crate::harness::{Client, Gateway, PATIENCE, config, tick};
 
 impl Client {
     /// The next frame that is a tick; it must be of BTC-USD.
-    async fn tick(&mut self) -> Value {
+    pub(crate) async fn tick(&mut self) -> Value {
         loop {
             let frame = self.json().await;
             if frame["op"] == "incr" {
@@ -31,7 +31,7 @@ impl Client {
         }
     }
 
-    async fn sequences(&mut self, count: usize) -> Vec<u64> {
+    pub(crate) async fn sequences(&mut self, count: usize) -> Vec<u64> {
         let mut sequences = Vec::new();
         while sequences.len() < count {
             sequences.push(self.tick().await["seq"].as_u64().unwrap());
@@ -40,7 +40,7 @@ impl Client {
     }
 
     /// The data of the next event of this type.
-    async fn event(&mut self, kind: &str) -> Value {
+    pub(crate) async fn event(&mut self, kind: &str) -> Value {
         loop {
             let frame = self.json().await;
             if frame["data"]["type"] == kind {
@@ -56,14 +56,18 @@ async fn gateway() -> (Gateway, crate::harness::Publisher) {
     let mut publisher = gateway.publisher("BTC-USD").await;
     publisher.publish([10, 20, 30]).await;
     gateway.tell_epoch(&publisher.instrument).await;
-    let mut client = gateway.websocket("/ws").await;
+    know_epoch(gateway.websocket("/ws").await, 30).await;
+    (gateway, publisher)
+}
+
+/// Waits for the snapshot with this sequence and a token: then the gateway knows the epoch.
+pub(crate) async fn know_epoch(mut client: Client, sequence: u64) {
     client.send(r#"{"op":"subscribe","products":["*"],"want":"lossless"}"#).await;
-    // The snapshot that tells the epoch, and with it the token.
     timeout(PATIENCE, async {
         loop {
             client.send(r#"{"op":"subscribe","products":["*"],"want_snapshot":true}"#).await;
             let snapshot = client.event("snapshot").await;
-            if snapshot["seq"] == 30 && snapshot["token"].is_string() {
+            if snapshot["seq"] == sequence && snapshot["token"].is_string() {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -71,7 +75,6 @@ async fn gateway() -> (Gateway, crate::harness::Publisher) {
     })
     .await
     .expect("the epoch is known");
-    (gateway, publisher)
 }
 
 #[tokio::test]
@@ -153,7 +156,7 @@ async fn a_connection_has_one_policy() {
 }
 
 /// The next message of a client that speaks protobuf.
-async fn message(client: &mut Client) -> subscribe_response::Message {
+pub(crate) async fn message(client: &mut Client) -> subscribe_response::Message {
     loop {
         match timeout(PATIENCE, client.0.next()).await.unwrap().unwrap().unwrap() {
             Message::Binary(bytes) => return SubscribeResponse::decode(bytes).unwrap().message.unwrap(),

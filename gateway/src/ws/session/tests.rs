@@ -14,7 +14,7 @@ use super::*;
 use crate::{
     access::{Caller, Guard},
     clients::{Places, Transport},
-    ws::{Cadence, frame::Numbers},
+    ws::{Cadence, admission::Shown, frame::Numbers, upgrade},
 };
 
 fn sessions() -> Sessions {
@@ -71,7 +71,7 @@ async fn connect(
     let client = sessions.places.enter(Transport::WebSocket).unwrap();
     let caller = Caller::anonymous();
     let admitted = Admitted::new(caller.clone(), caller.sit_down().unwrap());
-    let session = tokio::spawn(Session::new(wire, sessions, client, admitted, dialect).run());
+    let session = tokio::spawn(Box::new(Session::new(wire, sessions, client, admitted, dialect)).run());
     (session, WebSocketStream::from_raw_socket(theirs, Role::Client, None).await)
 }
 
@@ -155,4 +155,12 @@ async fn a_token_of_the_whole_subscription_comes_every_five_seconds() {
     assert!(began.elapsed() <= Duration::from_secs(6), "{:?}", began.elapsed());
     let token = live::Token::parse(checkpoint["data"]["token"].as_str().unwrap()).unwrap();
     assert!(token.is_of_all());
+}
+
+#[tokio::test]
+async fn the_future_of_a_client_is_small() {
+    let (sessions, (ours, _theirs)) = (sessions(), tokio::io::duplex(1));
+    let serving = upgrade::serve(ours, Vec::new(), sessions, Shown::Nothing, Dialect::Protobuf);
+    let (future, session) = (size_of_val(&serving), size_of::<Session<DuplexStream>>());
+    assert!(future + session < 3_500, "{future} and {session} bytes");
 }
