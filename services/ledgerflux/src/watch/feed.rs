@@ -18,7 +18,7 @@ pub(super) enum Happening {
     /// A connection was made; `resumed`: it goes on where the one before had ended, and nothing is missing in between.
     Connected { again: bool, resumed: bool },
     /// A message.
-    Update(Update),
+    Update(Box<Update>),
     /// The connection is gone; the next attempt follows after `retry`.
     Lost { reason: String, retry: Duration },
 }
@@ -75,7 +75,7 @@ impl Feed {
             let reason = match subscription.next().await {
                 Ok(Some(update)) => {
                     self.backoff.reset();
-                    return Ok(Happening::Update(update));
+                    return Ok(Happening::Update(update.into()));
                 }
                 Ok(None) => "the server has ended the stream".to_owned(),
                 Err(error) if is_final(&error) => return Err(error.into()),

@@ -61,7 +61,8 @@ mod tests {
             v1::Trade { price: "61234.123456789012345678".into(), size: "0.10".into(), ..Default::default() };
         let tick = v1::Tick { product: "BTC-USD".into(), last_trade: Some(trade), ..Default::default() };
         let update = v1::TickUpdate { tick: Some(tick), skipped: 0, resume_token: String::new() };
-        let line = Writer::new().unwrap().line(&Happening::Update(Update::Tick(update))).unwrap().unwrap();
+        let line =
+            Writer::new().unwrap().line(&Happening::Update(Update::Tick(update).into())).unwrap().unwrap();
         let line: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(line["tick"]["tick"]["lastTrade"]["price"], "61234.123456789012345678");
         assert_eq!(line["tick"]["tick"]["lastTrade"]["size"], "0.10");

@@ -64,7 +64,7 @@ impl Market {
                 }
                 self.connection = Connection::Lost(reason);
             }
-            Happening::Update(update) => self.update(update, now),
+            Happening::Update(update) => self.update(*update, now),
         }
     }
 
@@ -164,7 +164,7 @@ mod tests {
             day_stats: Some(v1::DayStats { open_24h: Some("100".into()), ..Default::default() }),
             ..Default::default()
         };
-        Happening::Update(Update::Tick(v1::TickUpdate { tick: Some(tick), ..Default::default() }))
+        Happening::Update(Update::Tick(v1::TickUpdate { tick: Some(tick), ..Default::default() }).into())
     }
 
     #[test]

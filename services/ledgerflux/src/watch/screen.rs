@@ -3,7 +3,7 @@
 use std::{
     io::{self, Write as _, stdout},
     pin::pin,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -155,9 +155,5 @@ impl Drop for Screen {
 }
 
 fn time() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp {
-        seconds: i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(since.subsec_nanos()).unwrap_or_default(),
-    }
+    proto::timestamp(domain::UnixNanos::now())
 }

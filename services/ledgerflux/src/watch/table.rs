@@ -177,7 +177,7 @@ mod tests {
                 ..Default::default()
             };
             let update = v1::TickUpdate { tick: Some(tick), ..Default::default() };
-            market.take(Happening::Update(Update::Tick(update)), Timestamp::default());
+            market.take(Happening::Update(Update::Tick(update).into()), Timestamp::default());
         }
         market
     }
