@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use domain::{GapState, MINUTE, UnixNanos};
+use domain::{Gap, GapState, MINUTE, UnixNanos};
 use metrics::counter;
 use sea_orm::{
-    ColumnTrait, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
+    ColumnTrait, Condition, EntityTrait, ExprTrait, QueryFilter, QueryOrder, QuerySelect,
     sea_query::{Expr, Func},
 };
 
@@ -16,7 +16,7 @@ use crate::{
         tick_history::{Column, Entity},
     },
     error::during,
-    gaps::name_of_state,
+    gaps::{GAPS_LIMIT_MAX, name_of_state, read},
     metrics as names, partitions,
 };
 
@@ -32,8 +32,9 @@ pub struct RetentionReport {
     pub partitions_dropped: u64,
     /// How many rows were deleted (SQLite).
     pub rows_deleted: u64,
-    /// How many open gaps lie before the horizon and were given up: their trades would be refused.
-    pub gaps_given_up: u64,
+    /// The gaps that were open, lie before the horizon and were given up: their trades would be refused. At most 10,000 or so,
+    /// those of the oldest times; the next call gives up the others.
+    pub gaps_given_up: Vec<Gap>,
 }
 
 impl Store {
@@ -60,16 +61,33 @@ impl Store {
     }
 
     /// The time of what is missing is at most that of the trade after it, or else of when it was noticed.
-    async fn give_up_gaps(&self, horizon: UnixNanos) -> Result<u64, StoreError> {
-        let last = Func::coalesce([gaps::Column::TsAfter, gaps::Column::DetectedAt].map(Expr::col));
-        let result = gaps::Entity::update_many()
-            .col_expr(gaps::Column::State, Expr::value(name_of_state(GapState::Unrepairable)))
-            .filter(gaps::Column::State.eq(name_of_state(GapState::Open)))
-            .filter(Expr::expr(last).lt(horizon.nanos()))
-            .exec(&self.inner.writer)
+    async fn give_up_gaps(&self, horizon: UnixNanos) -> Result<Vec<Gap>, StoreError> {
+        let last =
+            || Expr::expr(Func::coalesce([gaps::Column::TsAfter, gaps::Column::DetectedAt].map(Expr::col)));
+        let old = Condition::all()
+            .add(gaps::Column::State.eq(name_of_state(GapState::Open)))
+            .add(last().lt(horizon.nanos()));
+        // Where there are more than one call takes: the time of the last one that it takes.
+        let until: Option<i64> = gaps::Entity::find()
+            .select_only()
+            .column_as(last(), "last")
+            .filter(old.clone())
+            .order_by_asc(last())
+            .offset(GAPS_LIMIT_MAX as u64 - 1)
+            .limit(1)
+            .into_tuple()
+            .one(&self.inner.writer)
             .await
-            .map_err(during("give up old gaps"))?;
-        Ok(result.rows_affected)
+            .map_err(during("find old gaps"))?;
+        let mut update = gaps::Entity::update_many()
+            .col_expr(gaps::Column::State, Expr::value(name_of_state(GapState::Unrepairable)))
+            .filter(old);
+        if let Some(until) = until {
+            update = update.filter(last().lte(until));
+        }
+        let given_up =
+            update.exec_with_returning(&self.inner.writer).await.map_err(during("give up old gaps"))?;
+        given_up.iter().map(read).collect()
     }
 
     async fn drop_partitions(&self, horizon: UnixNanos) -> Result<u64, StoreError> {

@@ -64,7 +64,9 @@ pub(crate) async fn retention(settings: &Settings) -> anyhow::Result<()> {
     let horizon = report.horizon.map_or_else(|| "none".to_owned(), |horizon| horizon.to_string());
     println!(
         "horizon {horizon}: {} partitions and {} rows dropped, {} open gaps given up",
-        report.partitions_dropped, report.rows_deleted, report.gaps_given_up
+        report.partitions_dropped,
+        report.rows_deleted,
+        report.gaps_given_up.len()
     );
     Ok(())
 }

@@ -333,7 +333,7 @@ impl Composition<'_> {
         }
         if !self.roles.snapshotters.is_empty() {
             let config = self.settings.snapshotter.clone();
-            let retention = snapshotter::retention(config, store.clone(), stage.context.clone());
+            let retention = snapshotter::retention(config, bus.clone(), store.clone(), stage.context.clone());
             stage.tasks.spawn("retention", OnFailure::Log, async {
                 retention.await;
                 Ok::<(), Infallible>(())

@@ -1,14 +1,15 @@
-//! Waiting for the snapshotters before the tick stream would drop what they have not read.
+//! Waiting for the snapshotters before the streams of ticks and events would drop what they have not read.
 
 use std::time::{Duration, Instant};
 
-use bus::{Bus, Work};
+use bus::{BrokerError, Bus, StreamKind, Work};
 use metrics::gauge;
 use tracing::{info, warn};
 
 use crate::{metrics as names, worker::Worker};
 
-/// A normalizer pauses while the unread backlog of the snapshotters is this share of what `LF_TICKS` may hold, in percent.
+/// A normalizer pauses while the unread backlog of the snapshotters is this share of what `LF_TICKS` may hold, in percent, or
+/// the gaps that a ledger has not read are this share of `LF_EVENTS`.
 const PERCENT_MAX: u64 = 80;
 /// How often the backlog is measured, and after how many ticks at the latest.
 const MEASURED_EVERY: Duration = Duration::from_millis(500);
@@ -40,7 +41,7 @@ impl Pause {
         }
         self.measured_at = Instant::now();
         self.unmeasured_ticks = 0;
-        if let Some(percent) = unread_percent(&worker.bus).await {
+        if let Ok(percent) = unread_percent(&worker.bus).await {
             self.set(worker, percent);
         }
         if self.paused {
@@ -62,9 +63,9 @@ impl Pause {
         gauge!(names::PAUSED, "shard" => shard.to_string()).set(f64::from(u8::from(paused)));
         if paused {
             warn!(%shard, percent, "paused: the snapshotters are too far behind");
-            worker
-                .latch
-                .set_waiting(format!("paused: {percent} % of the tick stream waits for the snapshotters"));
+            worker.latch.set_waiting(format!(
+                "paused: {percent} % of what a stream may hold waits for the snapshotters"
+            ));
         } else {
             info!(%shard, percent, "goes on: the snapshotters have caught up");
             worker.latch.set_ready();
@@ -72,11 +73,19 @@ impl Pause {
     }
 }
 
-/// How much of what `LF_TICKS` may hold waits for its readers, in percent; `None` when the broker does not tell.
-async fn unread_percent(bus: &Bus) -> Option<u64> {
+/// How much of what `LF_TICKS` or `LF_EVENTS` may hold waits for its readers, in percent, whichever is more.
+async fn unread_percent(bus: &Bus) -> Result<u64, BrokerError> {
     let mut percent = 0;
     for shard in bus.shards().shards() {
-        percent += bus.lag(Work::Ticks, shard).await.ok()?.percent_of_limit;
+        percent += bus.lag(Work::Ticks, shard).await?.percent_of_limit;
     }
-    Some(percent)
+    let events = bus.stream_state(StreamKind::Events).await?;
+    // With room left nothing is dropped, whoever has read it.
+    if events.size_bytes >= events.size_bytes_max / 100 * PERCENT_MAX {
+        for shard in bus.shards().shards() {
+            // Each ledger reads the gaps of all shards.
+            percent = percent.max(bus.lag(Work::Gaps, shard).await?.percent_of_limit);
+        }
+    }
+    Ok(percent)
 }

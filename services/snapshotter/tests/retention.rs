@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use bus::{Bus, FollowFrom};
+use domain::{EventKind, Gap, GapCause, GapState, Instrument, UnixNanos};
 use metrics::{Counter, Gauge, Histogram, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 use runtime::{Readiness, RoleContext, Shutdown};
 use store::Store;
@@ -57,7 +59,8 @@ async fn history_is_measured_whether_or_not_all_of_it_is_kept() {
         let shutdown = Shutdown::new();
         let context = RoleContext::new(Readiness::new(), shutdown.clone());
         let config = snapshotter::Config { keep, ..snapshotter::Config::default() };
-        let task = tokio::spawn(snapshotter::retention(config, store.clone(), context));
+        let bus = Bus::embedded(&bus::Config::default());
+        let task = tokio::spawn(snapshotter::retention(config, bus, store.clone(), context));
         eventually(Duration::from_secs(10), || async {
             gauges.value("ledgerflux_store_size_bytes").is_some_and(|bytes| bytes > 0.0)
         })
@@ -67,4 +70,46 @@ async fn history_is_measured_whether_or_not_all_of_it_is_kept() {
         task.await.unwrap();
         assert_eq!(store.horizon().await.unwrap().is_some(), keep.is_some());
     }
+}
+
+/// Whoever fetches what is missing would go on fetching what is refused.
+#[tokio::test]
+async fn what_is_given_up_is_told() {
+    let scratch = Scratch::new();
+    let url = format!("sqlite://{}?mode=rwc", scratch.join("test.db").display());
+    migrations::migrate(&url, false).await.unwrap();
+    let store = Store::connect(&store::Config { url, ..store::Config::default() }).await.unwrap();
+    let now = UnixNanos::now();
+    let gap = |first, detected_at| Gap {
+        instrument: Instrument::new("coinbase", "BTC-USD").unwrap(),
+        run: 0,
+        first_trade_id: first,
+        last_trade_id: first + 1,
+        after: None,
+        before: None,
+        detected_at,
+        cause: GapCause::Drop,
+        state: GapState::Open,
+        repaired_count: 0,
+    };
+    let old = gap(10, now.saturating_sub(Duration::from_secs(7_200)));
+    store.record_gaps(&[old.clone(), gap(20, now)]).await.unwrap();
+    let bus = Bus::embedded(&bus::Config::default());
+    let shutdown = Shutdown::new();
+    let context = RoleContext::new(Readiness::new(), shutdown.clone());
+    let config = snapshotter::Config {
+        keep: Some(Duration::from_secs(3_600)),
+        retention_interval: Duration::from_millis(100),
+        ..snapshotter::Config::default()
+    };
+    // The first time there is no stream to tell it on.
+    let task = tokio::spawn(snapshotter::retention(config, bus.clone(), store.clone(), context));
+    eventually(Duration::from_secs(10), || async { store.horizon().await.unwrap().is_some() }).await;
+    bus.ensure_streams().await.unwrap();
+    let mut events = bus.follow_events(FollowFrom::AfterSequence(0));
+    let told = tokio::time::timeout(Duration::from_secs(10), events.next()).await.unwrap().unwrap();
+    assert_eq!(told.content.kind, EventKind::Repaired(Gap { state: GapState::Unrepairable, ..old }));
+    shutdown.request();
+    task.await.unwrap();
+    assert_eq!(bus.stream_state(bus::StreamKind::Events).await.unwrap().messages, 1, "told once");
 }

@@ -17,6 +17,7 @@ on_each_database!(
     a_new_numbering_is_another_matter,
     gaps_come_in_pages,
     open_gaps_are_told_by_product,
+    the_newest_open_gaps_come_first,
 );
 
 pub(crate) fn gap(first: u64, last: u64) -> Gap {
@@ -253,4 +254,18 @@ async fn open_gaps_are_told_by_product(db: Database) {
         totals("BTC-USD", GapState::Repaired, 1, 0, 1),
     ];
     assert_eq!(db.store.gap_totals().await.unwrap(), expected);
+}
+
+async fn the_newest_open_gaps_come_first(db: Database) {
+    let noticed = |first, second| Gap { detected_at: at(second), ..gap(first, first) };
+    let ether = Gap { instrument: instrument("ETH-USD"), ..noticed(5, 30) };
+    for gap in
+        [&noticed(10, 20), &noticed(20, 40), &ether, &noticed(30, 10), &noticed(40, 50), &noticed(50, 60)]
+    {
+        db.store.record_gap(gap).await.unwrap();
+    }
+    db.store.give_up_gap(&noticed(20, 40)).await.unwrap();
+    let newest = async |limit| db.store.newest_open_gaps(at(60), limit).await.unwrap();
+    assert_eq!(newest(10).await, [noticed(40, 50), ether.clone(), noticed(10, 20), noticed(30, 10)]);
+    assert_eq!(newest(2).await, [noticed(40, 50), ether]);
 }

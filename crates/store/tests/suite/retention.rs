@@ -15,7 +15,8 @@ on_each_database!(
     old_ticks_are_dropped_and_refused,
     bars_stay_and_are_sealed,
     deletes_in_steps,
-    what_can_come_no_more_is_given_up
+    what_can_come_no_more_is_given_up,
+    many_gaps_are_given_up_in_steps
 );
 
 const HOUR: i64 = 3600;
@@ -108,9 +109,28 @@ async fn what_can_come_no_more_is_given_up(db: Database) {
         db.store.record_gap(&gap).await.unwrap();
     }
     let report = db.store.retain(Duration::ZERO, at(24 * HOUR)).await.unwrap();
-    assert_eq!((report.horizon, report.gaps_given_up), (Some(at(24 * HOUR)), 1));
+    let lost = Gap { state: GapState::Unrepairable, ..missing(10, 23) };
+    assert_eq!((report.horizon, report.gaps_given_up), (Some(at(24 * HOUR)), vec![lost]));
     let states = db.store.gaps(&query("BTC-USD")).await.unwrap();
     let states: Vec<GapState> = states.iter().map(|gap| gap.state).collect();
     assert_eq!(states, [GapState::Unrepairable, GapState::Open, GapState::Open]);
-    assert_eq!(db.store.retain(Duration::ZERO, at(24 * HOUR)).await.unwrap().gaps_given_up, 0);
+    assert_eq!(db.store.retain(Duration::ZERO, at(24 * HOUR)).await.unwrap().gaps_given_up, []);
+}
+
+/// What one call gives up has a bound.
+async fn many_gaps_are_given_up_in_steps(db: Database) {
+    let missing: Vec<Gap> = (0..10_005u64)
+        .map(|number| Gap { before: Some(UnixNanos::new(number as i64)), ..gap(10 * number, 10 * number) })
+        .collect();
+    for some in missing.chunks(1_000) {
+        db.store.record_gaps(some).await.unwrap();
+    }
+    let mut given_up = Vec::new();
+    for expected in [10_000, 5, 0] {
+        let step = db.store.retain(Duration::ZERO, at(24 * HOUR)).await.unwrap().gaps_given_up;
+        assert_eq!(step.len(), expected);
+        given_up.extend(step);
+    }
+    given_up.sort_by_key(|gap| gap.first_trade_id);
+    assert!(given_up.iter().zip(&missing).all(|(one, other)| one.first_trade_id == other.first_trade_id));
 }

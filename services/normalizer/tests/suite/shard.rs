@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use bus::Bus;
+use domain::{EventKind, FeedEvent, Gap, GapCause, GapState, UnixNanos};
 use testkit::eventually;
 
 use crate::fixture::{
@@ -110,4 +111,55 @@ async fn it_pauses_while_the_snapshotter_is_too_far_behind() {
     }
     assert!(sequences.iter().copied().eq(1..=TICKS), "nothing was dropped unread");
     running.stop().await;
+}
+
+/// The same for the gaps that the ledger has not read; what it has read may fill the stream of events.
+#[tokio::test(flavor = "multi_thread")]
+async fn it_pauses_while_the_ledger_is_too_far_behind() {
+    let shards = domain::ShardCount::new(1).unwrap();
+    let config = bus::Config { shards, events_size_max_bytes: Some(1024 * 1024), ..bus::Config::default() };
+    let bus = Bus::embedded(&config);
+    bus.ensure_streams().await.unwrap();
+    announce_snapshotter(&bus).await;
+    let mut ledger = bus.gap_work(shard(&bus));
+    let mut first_trade_id = 0;
+    loop {
+        let state = bus.stream_state(bus::StreamKind::Events).await.unwrap();
+        if state.size_bytes > state.size_bytes_max / 100 * 90 {
+            break;
+        }
+        first_trade_id += 2;
+        bus.publish_event(&gap(first_trade_id)).await.unwrap();
+    }
+    let running = start(&bus);
+    send(&bus, "feed-1", 1..=10).await;
+    eventually(SOON, || async {
+        let report = running.readiness.report();
+        report.waiting.iter().any(|latch| latch.reason.contains("paused"))
+    })
+    .await;
+    while bus.lag(bus::Work::Gaps, shard(&bus)).await.unwrap().pending_messages > 0 {
+        let read = ledger.fetch(256, SOON).await.unwrap();
+        ledger.ack(&read).await.unwrap();
+    }
+    eventually(SOON, || async { running.readiness.is_ready() }).await;
+    assert_eq!(published(&bus, 10).await, (1..=10).collect::<Vec<_>>());
+    running.stop().await;
+}
+
+fn gap(first_trade_id: u64) -> FeedEvent {
+    let instrument = tick(1).instrument;
+    let gap = Gap {
+        instrument: instrument.clone(),
+        run: 0,
+        first_trade_id,
+        last_trade_id: first_trade_id,
+        after: None,
+        before: None,
+        detected_at: UnixNanos::now(),
+        cause: GapCause::Drop,
+        state: GapState::Open,
+        repaired_count: 0,
+    };
+    FeedEvent { instrument, time: gap.detected_at, source: "test".into(), kind: EventKind::Gap(gap) }
 }
