@@ -4,14 +4,13 @@
 //! is closed by that is judged by whoever stores them. It never touches the live feed: it shares with it only the bus. Two
 //! ingestors may fetch the same trades: a fill that is stored already counts for nothing.
 
-use std::collections::HashSet;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bus::{Bus, EventFollower, FollowError, FollowFrom, Followed};
-use domain::{EventKind, FeedEvent, FeedSession, Gap, GapState, Instrument, Product};
+use domain::{EventKind, FeedEvent, FeedSession, Gap, GapState};
 use metrics::{counter, gauge};
 use runtime::ErrorChain;
 use tokio::time::{Instant, sleep_until};
@@ -37,9 +36,8 @@ pub const BACKFILL_GAPS_MAX: usize = 10_000;
 const SPREAD_MAX: Duration = Duration::from_secs(1);
 /// The delay before trades are asked for again that the exchange had not got; each further one is three times as long.
 const ATTEMPT_DELAY_MIN: Duration = Duration::from_secs(2);
-/// When to look again though nothing is due, and how soon at the earliest: a gap of a product that is not ours stays due.
+/// When to look again though nothing is due.
 const IDLE: Duration = Duration::from_secs(3_600);
-const LOOK_AGAIN_MIN: Duration = Duration::from_millis(100);
 
 /// Fetches until the shutdown is requested; whatever goes wrong is tried again.
 pub(crate) async fn run(
@@ -49,7 +47,7 @@ pub(crate) async fn run(
     products: Products,
 ) -> Result<(), Infallible> {
     let shutdown = around.ctx.shutdown.clone();
-    let backfill = Backfill {
+    let mut backfill = Backfill {
         wanted: Wanted::new(Limits {
             gaps_max: BACKFILL_GAPS_MAX,
             trades_max: around.config.backfill_trades_max,
@@ -58,13 +56,13 @@ pub(crate) async fn run(
         }),
         events: bus.follow_events(FollowFrom::AfterSequence(0)),
         has_read_all: false,
-        put_off: 0,
         feed: around.new_feed(),
         products,
         around,
         bus,
         rest,
     };
+    backfill.follow();
     // What is fetched and published at a time makes a large future.
     shutdown.run_until(Box::pin(backfill.work())).await;
     Ok(())
@@ -79,8 +77,6 @@ struct Backfill {
     /// Gaps that were open when the process started may be closed by a later event: nothing is fetched before all are read.
     has_read_all: bool,
     wanted: Wanted,
-    /// Gaps that had no room.
-    put_off: u64,
     /// The session that fills belong to.
     feed: FeedSession,
 }
@@ -88,6 +84,7 @@ struct Backfill {
 enum Step {
     Fetched(Job, Fetched),
     Event(Box<Result<Followed<FeedEvent>, FollowError>>),
+    Products,
     Due,
 }
 
@@ -115,7 +112,8 @@ impl Backfill {
             let step = tokio::select! {
                 (job, fetched) = done => Step::Fetched(job, fetched),
                 event = self.events.next() => Step::Event(Box::new(event)),
-                () = sleep_until(due.max(Instant::now() + LOOK_AGAIN_MIN)), if idle => Step::Due,
+                Ok(()) = self.products.changed() => Step::Products,
+                () = sleep_until(due), if idle => Step::Due,
             };
             match step {
                 Step::Fetched(job, fetched) => {
@@ -123,6 +121,7 @@ impl Backfill {
                     self.settle(&job, fetched).await;
                 }
                 Step::Event(event) => self.take(*event).await,
+                Step::Products => self.follow(),
                 Step::Due => {}
             }
             // The number of gaps is far below what a float holds exactly.
@@ -138,17 +137,18 @@ impl Backfill {
         }
     }
 
+    fn follow(&mut self) {
+        self.wanted.follow(self.products.borrow_and_update().iter().cloned());
+    }
+
     fn next_job(&mut self) -> Option<Fetching> {
-        if self.wanted.is_empty() && self.put_off > 0 {
-            info!(gaps = self.put_off, "gaps that were put off are looked for again");
-            self.put_off = 0;
+        if self.wanted.takes_up_put_off() {
+            info!("gaps that were put off are looked for again");
             self.has_read_all = false;
             self.events = self.bus.follow_events(FollowFrom::AfterSequence(0));
             return None;
         }
-        let followed: HashSet<Product> = self.products.borrow().iter().cloned().collect();
-        let is_ours = |instrument: &Instrument| followed.contains(&instrument.product);
-        let job = self.wanted.next(Instant::now(), is_ours)?;
+        let job = self.wanted.next(Instant::now())?;
         let (bus, rest, feed) = (self.bus.clone(), Arc::clone(&self.rest), self.feed.clone());
         Some(Box::pin(async move {
             let fetched = fetch(&bus, &rest, &feed, &job).await;
@@ -197,10 +197,7 @@ impl Backfill {
                 match self.wanted.open(gap, Instant::now() + spread) {
                     Opened::Taken => {}
                     Opened::TooLarge(gap) => self.give_up(gap, "too_large").await,
-                    Opened::PutOff => {
-                        self.put_off += 1;
-                        counter!(BACKFILL_PUT_OFF).increment(1);
-                    }
+                    Opened::PutOff => counter!(BACKFILL_PUT_OFF).increment(1),
                 }
             }
             EventKind::Gap(gap) | EventKind::Repaired(gap) if gap.state != GapState::Open => {

@@ -1,11 +1,11 @@
 //! The gaps that are to be fetched: which comes next, what an answer makes of them, and when to give one up.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use domain::{Gap, GapState, Instrument};
+use domain::{Gap, GapState, Instrument, Product};
 use tokio::time::Instant;
 use venues::coinbase::rest::TRADES_PER_PAGE_MAX;
 
@@ -39,18 +39,21 @@ impl Limits {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Opened {
     Taken,
-    /// There was no room; the oldest gap is forgotten for now, which may be this one.
+    /// There was no room; a gap is forgotten for now, which may be this one.
     PutOff,
     /// Nobody will fetch it.
     TooLarge(Gap),
 }
 
-/// Gaps, newest first.
+/// Gaps, newest first. Those of products that are not followed wait for the time when they are.
 #[derive(Debug)]
 pub(super) struct Wanted {
     limits: Limits,
+    followed: HashSet<Product>,
     gaps: HashMap<Instrument, Vec<Entry>>,
     count: usize,
+    /// Whose gaps had no room, and are to be opened once more.
+    put_off: HashSet<Product>,
     /// The place in the order of the next gap.
     next_place: u64,
 }
@@ -85,20 +88,32 @@ impl Job {
 
 impl Wanted {
     pub(super) fn new(limits: Limits) -> Self {
-        Self { limits, gaps: HashMap::new(), count: 0, next_place: 0 }
+        let (followed, put_off) = (HashSet::new(), HashSet::new());
+        Self { limits, followed, gaps: HashMap::new(), count: 0, put_off, next_place: 0 }
+    }
+
+    /// Only gaps of these products are fetched.
+    pub(super) fn follow(&mut self, products: impl IntoIterator<Item = Product>) {
+        self.followed = products.into_iter().collect();
     }
 
     pub(super) fn len(&self) -> usize {
         self.count
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.count == 0
-    }
-
     pub(super) fn clear(&mut self) {
         self.gaps.clear();
         self.count = 0;
+        self.put_off.clear();
+    }
+
+    /// Whether the gaps that had no room have it now: nothing else is to be fetched. Says so once.
+    pub(super) fn takes_up_put_off(&mut self) -> bool {
+        let is_time = self.ours().next().is_none() && !self.put_off.is_disjoint(&self.followed);
+        if is_time {
+            self.put_off.clear();
+        }
+        is_time
     }
 
     /// A gap was found; it is not fetched before `due`.
@@ -120,7 +135,7 @@ impl Wanted {
         if self.count <= self.limits.gaps_max {
             return Opened::Taken;
         }
-        self.forget_oldest();
+        self.put_oldest_off();
         Opened::PutOff
     }
 
@@ -135,9 +150,8 @@ impl Wanted {
 
     /// What to ask for next: of the newest gap that is due, and with it whatever else is missing within one page. Gaps over
     /// which the exchange has failed come after the others, and alone: the fault may be in their trades.
-    pub(super) fn next(&self, now: Instant, is_ours: impl Fn(&Instrument) -> bool) -> Option<Job> {
-        let ours = self.gaps.iter().filter(|(instrument, _)| is_ours(instrument));
-        let due = ours.flat_map(|(_, entries)| entries).filter(|entry| entry.due <= now);
+    pub(super) fn next(&self, now: Instant) -> Option<Job> {
+        let due = self.ours().filter(|entry| entry.due <= now);
         let newest = due.max_by_key(|entry| (Reverse(entry.failures), entry.place))?;
         let entries = self.gaps.get(&newest.gap.instrument)?;
         let (first, last) = (newest.missing.first()?, newest.missing.last()?);
@@ -157,7 +171,12 @@ impl Wanted {
 
     /// When the next gap is due.
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.gaps.values().flatten().map(|entry| entry.due).min()
+        self.ours().map(|entry| entry.due).min()
+    }
+
+    fn ours(&self) -> impl Iterator<Item = &Entry> {
+        let ours = self.gaps.iter().filter(|(instrument, _)| self.followed.contains(&instrument.product));
+        ours.flat_map(|(_, entries)| entries)
     }
 
     /// The exchange has answered: `trades` are published, in ascending order, and `absent` it has not got. Returns what is
@@ -210,14 +229,20 @@ impl Wanted {
         }
     }
 
-    fn forget_oldest(&mut self) {
-        let places = self.gaps.values().flatten().map(|entry| entry.place);
-        let Some(oldest) = places.min() else { return };
-        for entries in self.gaps.values_mut() {
-            entries.retain(|entry| entry.place != oldest);
+    /// What nobody follows goes first: it would keep the room for ever.
+    fn put_oldest_off(&mut self) {
+        let entries = self.gaps.values().flatten();
+        let order = |entry: &&Entry| (self.followed.contains(&entry.gap.instrument.product), entry.place);
+        let Some(oldest) = entries.min_by_key(order) else { return };
+        let (instrument, place) = (oldest.gap.instrument.clone(), oldest.place);
+        if let Some(entries) = self.gaps.get_mut(&instrument) {
+            entries.retain(|entry| entry.place != place);
+            if entries.is_empty() {
+                self.gaps.remove(&instrument);
+            }
         }
-        self.gaps.retain(|_, entries| !entries.is_empty());
         self.count -= 1;
+        self.put_off.insert(instrument.product);
     }
 }
 

@@ -41,7 +41,7 @@ impl AskError {
         Self::Fault { fault, retry_after }
     }
 
-    /// Whether the same request may succeed later. Otherwise the exchange has understood it and says no.
+    /// Whether the same request may succeed later. Otherwise the exchange has not got what was asked for.
     pub(crate) fn is_retryable(&self) -> bool {
         match self {
             Self::Fault { fault, .. } => fault.is_retryable(),

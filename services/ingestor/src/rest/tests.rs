@@ -78,6 +78,12 @@ async fn what_goes_wrong_is_told_apart() {
     let refused = rest(&at_404.url, Duration::from_secs(10)).ask("/x", text).await.unwrap_err();
     assert!(!refused.is_retryable() && refused.as_str() == "refused");
 
+    for status in ["401 Unauthorized", "403 Forbidden", "451 Unavailable For Legal Reasons"] {
+        let barred = server(vec![answer(status, "", "<html>")]).await;
+        let refused = rest(&barred.url, Duration::from_secs(10)).ask("/x", text).await.unwrap_err();
+        assert!(refused.is_retryable() && refused.as_str() == "refused", "{refused}");
+    }
+
     let garbage = server(vec![answer("200 OK", "", "<html>")]).await;
     let parse = venues::coinbase::rest::parse_products;
     let unusable = rest(&garbage.url, Duration::from_secs(10)).ask("/x", parse).await.unwrap_err();

@@ -72,12 +72,10 @@ pub enum RestFault {
 }
 
 impl RestFault {
-    /// Whether the same request may succeed later: everything but a request that the exchange understood and refused.
+    /// Whether the same request may succeed later: everything but the answers that the exchange has not got what was asked
+    /// for, 404 and 400. That it does not answer us, or not from here (401, 403, 451), says nothing of what it has.
     pub fn is_retryable(&self) -> bool {
-        match self {
-            Self::Status { status, .. } => !(400..500).contains(status) || [408, 425, 429].contains(status),
-            _ => true,
-        }
+        !matches!(self, Self::Status { status: 400 | 404, .. })
     }
 
     /// Whether the exchange asks to be asked less often (rule 4).
@@ -132,7 +130,9 @@ mod tests {
         }
         let busy = check_status(429, br#"{"message":"Public rate limit exceeded"}"#).unwrap_err();
         assert!(busy.is_rate_limit() && busy.is_retryable());
-        assert!(check_status(408, b"").unwrap_err().is_retryable());
-        assert!(check_status(301, b"").is_err());
+        for status in [301, 401, 403, 405, 408, 425, 451, 500, 503] {
+            assert!(check_status(status, b"").unwrap_err().is_retryable(), "{status}");
+        }
+        assert!(!check_status(400, b"").unwrap_err().is_retryable());
     }
 }

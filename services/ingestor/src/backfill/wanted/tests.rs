@@ -2,12 +2,18 @@ use super::*;
 use domain::{GapCause, UnixNanos};
 
 fn wanted() -> Wanted {
-    Wanted::new(Limits {
+    let mut wanted = Wanted::new(Limits {
         gaps_max: 3,
         trades_max: 5_000,
         attempts_max: 3,
         attempt_delay_min: Duration::from_secs(2),
-    })
+    });
+    follow(&mut wanted, &["A", "B", "C", "D"]);
+    wanted
+}
+
+fn follow(wanted: &mut Wanted, products: &[&str]) {
+    wanted.follow(products.iter().map(|product| Product::new(product).unwrap()));
 }
 
 fn gap(product: &str, first: u64, last: u64) -> Gap {
@@ -30,7 +36,7 @@ fn repaired(product: &str, first: u64, last: u64) -> Gap {
 }
 
 fn next(wanted: &Wanted, now: Instant) -> Option<(String, RangeInclusive<u64>)> {
-    wanted.next(now, |_| true).map(|job| (job.instrument.product.to_string(), job.range))
+    wanted.next(now).map(|job| (job.instrument.product.to_string(), job.range))
 }
 
 #[test]
@@ -39,13 +45,14 @@ fn the_newest_gap_comes_first_and_older_neighbours_come_along() {
     assert_eq!(wanted.open(gap("A", 100, 109), now), Opened::Taken);
     assert_eq!(wanted.open(gap("B", 1, 1), now), Opened::Taken);
     assert_eq!(wanted.open(gap("A", 1_050, 1_059), now), Opened::Taken);
-    let job = wanted.next(now, |_| true).unwrap();
+    let job = wanted.next(now).unwrap();
     assert_eq!((job.instrument.product.as_str(), job.range.clone()), ("A", 100..=1_059));
     assert!(job.wants(109) && !job.wants(110) && !job.wants(1_049) && job.wants(1_050));
     let trades: Vec<u64> = (100..=109).chain(1_050..=1_059).collect();
     assert_eq!(wanted.settle(&job, &trades, &[], now), []);
     assert_eq!(next(&wanted, now), Some(("B".into(), 1..=1)));
-    assert_eq!(wanted.next(now, |instrument| instrument.product.as_str() != "B"), None, "not ours");
+    follow(&mut wanted, &["A"]);
+    assert_eq!((next(&wanted, now), wanted.next_due()), (None, None), "not ours");
     assert_eq!(wanted.len(), 1);
 }
 
@@ -54,13 +61,13 @@ fn a_long_gap_is_fetched_in_pages_in_the_order_of_its_trades() {
     let (mut wanted, now) = (wanted(), Instant::now());
     wanted.open(gap("A", 1, 2_500), now);
     for range in [1..=1_000, 1_001..=2_000, 1_501..=2_500] {
-        let job = wanted.next(now, |_| true).unwrap();
+        let job = wanted.next(now).unwrap();
         let start = *job.range.start();
         assert!(job.range.end() == range.end() && start >= *range.start(), "{job:?}");
         let trades: Vec<u64> = job.range.clone().collect();
         wanted.settle(&job, &trades, &[], now);
     }
-    assert!(wanted.is_empty());
+    assert!(wanted.len() == 0);
 }
 
 #[test]
@@ -81,21 +88,21 @@ fn what_others_have_repaired_or_given_up_is_not_fetched() {
     wanted.close(&repaired("A", 10, 20));
     assert_eq!(next(&wanted, now), Some(("A".into(), 21..=30)), "the trades that both have are there");
     wanted.close(&repaired("A", 21, 30));
-    assert!(wanted.is_empty() && next(&wanted, now).is_none());
+    assert!(wanted.len() == 0 && next(&wanted, now).is_none());
 }
 
 #[test]
 fn trades_that_the_exchange_has_not_got_are_asked_for_again_and_given_up_in_the_end() {
     let (mut wanted, mut now) = (wanted(), Instant::now());
     wanted.open(gap("A", 10, 20), now);
-    let job = wanted.next(now, |_| true).unwrap();
+    let job = wanted.next(now).unwrap();
     let trades: Vec<u64> = (10..=17).collect();
     assert_eq!(wanted.settle(&job, &trades, &[18..=20], now), []);
     for delay in [2, 6] {
         assert_eq!(next(&wanted, now), None);
         now += Duration::from_secs(delay);
         assert_eq!(next(&wanted, now), Some(("A".into(), 18..=20)));
-        let job = wanted.next(now, |_| true).unwrap();
+        let job = wanted.next(now).unwrap();
         let lost = wanted.settle(&job, &[], &[18..=20], now);
         if delay == 6 {
             let gone = Gap { state: GapState::Unrepairable, ..gap("A", 18, 20) };
@@ -104,7 +111,7 @@ fn trades_that_the_exchange_has_not_got_are_asked_for_again_and_given_up_in_the_
             assert_eq!(lost, []);
         }
     }
-    assert!(wanted.is_empty());
+    assert!(wanted.len() == 0);
 }
 
 #[test]
@@ -122,17 +129,51 @@ fn too_much_is_not_fetched_and_too_many_put_the_oldest_off() {
 }
 
 #[test]
+fn what_was_put_off_is_taken_up_when_nothing_of_ours_is_left_whatever_others_wait_for() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    follow(&mut wanted, &["A"]);
+    for first in 1..=4 {
+        wanted.open(gap("A", first, first), now);
+    }
+    assert_eq!(next(&wanted, now), Some(("A".into(), 2..=4)), "the oldest was put off");
+    assert!(!wanted.takes_up_put_off(), "there is no room yet");
+    wanted.close(&repaired("A", 2, 3));
+    wanted.open(gap("B", 1, 9), now);
+    wanted.close(&repaired("A", 4, 4));
+    assert_eq!((wanted.len(), wanted.next_due()), (1, None));
+    assert!(wanted.takes_up_put_off(), "B is nobody's");
+    assert!(!wanted.takes_up_put_off(), "once");
+}
+
+#[test]
+fn gaps_of_products_that_nobody_follows_make_room_and_are_taken_up_when_somebody_does() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    follow(&mut wanted, &["A"]);
+    assert_eq!(wanted.open(gap("A", 1, 1), now), Opened::Taken);
+    for first in [1, 3, 5, 7] {
+        wanted.open(gap("B", first, first), now);
+    }
+    assert_eq!((wanted.len(), next(&wanted, now)), (3, Some(("A".into(), 1..=1))), "though it is the oldest");
+    wanted.close(&repaired("A", 1, 1));
+    assert!(!wanted.takes_up_put_off(), "what was put off is not ours");
+    follow(&mut wanted, &["B"]);
+    assert_eq!(next(&wanted, now), Some(("B".into(), 5..=7)));
+    wanted.close(&repaired("B", 5, 7));
+    assert!(wanted.takes_up_put_off(), "it is ours now");
+}
+
+#[test]
 fn what_is_given_up_is_told_in_its_pieces_unless_there_are_too_many() {
     for (count, pieces) in [(200, 100), (202, 1)] {
         let (mut wanted, now) = (wanted(), Instant::now());
         wanted.limits.attempts_max = 1;
         wanted.open(gap("A", 1, count), now);
-        let job = wanted.next(now, |_| true).unwrap();
+        let job = wanted.next(now).unwrap();
         let odd: Vec<u64> = (1..=count).step_by(2).collect();
         let lost = wanted.settle(&job, &odd, &[1..=count], now);
         assert_eq!(lost.len(), pieces);
         assert_eq!(lost.last().unwrap().last_trade_id, count);
-        assert!(wanted.is_empty());
+        assert!(wanted.len() == 0);
     }
 }
 
@@ -143,7 +184,9 @@ fn over_whose_gaps_the_exchange_fails_lets_the_others_go_first_and_is_never_give
     wanted.open(gap("A", 10, 20), start);
     let mut now = start;
     for (failures, delay) in [2, 6, 18, 54, 60, 60].into_iter().enumerate() {
-        let job = wanted.next(now, |instrument| instrument.product.as_str() == "A").unwrap();
+        follow(&mut wanted, &["A"]);
+        let job = wanted.next(now).unwrap();
+        follow(&mut wanted, &["A", "B"]);
         wanted.put_back(&job, now);
         assert_eq!(next(&wanted, now), Some(("B".into(), 1..=9)), "its turn, after {failures} others");
         let due = now + Duration::from_secs(delay);
@@ -151,9 +194,9 @@ fn over_whose_gaps_the_exchange_fails_lets_the_others_go_first_and_is_never_give
         now = due;
         assert_eq!(next(&wanted, now), Some(("B".into(), 1..=9)), "though the newer one is due again");
     }
-    let job = wanted.next(now, |_| true).unwrap();
+    let job = wanted.next(now).unwrap();
     wanted.settle(&job, &(1..=9).collect::<Vec<_>>(), &[], now);
-    let job = wanted.next(now, |_| true).unwrap();
+    let job = wanted.next(now).unwrap();
     assert_eq!(job.range, 10..=20);
     assert_eq!(wanted.settle(&job, &[], &[10..=20], now), [], "the first answer without them");
     assert_eq!(next(&wanted, now + Duration::from_secs(2)), Some(("A".into(), 10..=20)));
@@ -165,12 +208,12 @@ fn a_gap_over_which_the_exchange_has_failed_is_asked_for_without_its_neighbours(
     let (mut wanted, now) = (wanted(), Instant::now());
     wanted.open(gap("A", 100, 109), now);
     wanted.open(gap("A", 200, 209), now);
-    let job = wanted.next(now, |_| true).unwrap();
+    let job = wanted.next(now).unwrap();
     assert_eq!(job.range, 100..=209);
     wanted.put_back(&job, now);
     assert_eq!(next(&wanted, now), None, "neither of them is due");
     let later = now + Duration::from_secs(2);
-    let job = wanted.next(later, |_| true).unwrap();
+    let job = wanted.next(later).unwrap();
     assert_eq!(job.range, 200..=209);
     wanted.put_back(&job, later);
     assert_eq!(next(&wanted, later), Some(("A".into(), 100..=109)));
