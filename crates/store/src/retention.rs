@@ -56,7 +56,9 @@ impl Store {
         } else {
             report.rows_deleted = self.delete_rows(horizon).await?;
         }
-        report.gaps_given_up = self.within_write("give up old gaps", self.give_up_gaps(horizon)).await?;
+        // A large future, of the two statements.
+        let giving_up = Box::pin(self.give_up_gaps(horizon));
+        report.gaps_given_up = self.within_write("give up old gaps", giving_up).await?;
         Ok(report)
     }
 
