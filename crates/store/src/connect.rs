@@ -39,6 +39,8 @@ const TEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// The same for so long after one was found like that.
 const SUSPECT_TEST_TIMEOUT: Duration = Duration::from_millis(250);
 const SUSPICION: Duration = Duration::from_secs(10);
+/// How long the end of a store may take.
+const CLOSE_MAX: Duration = Duration::from_secs(5);
 /// How long SQLite waits for another process to end its transaction.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -120,11 +122,14 @@ impl Store {
         self.within("answer", async { self.inner.reader.ping().await.map_err(during("answer")) }).await
     }
 
-    /// Closes the connections once the operations in progress have ended.
+    /// Closes the connections once the operations in progress have ended, or leaves them after 5 s: one whose other end
+    /// is gone without a word may never take its leave.
     pub async fn close(&self) {
         for pool in [&self.inner.reader, &self.inner.writer] {
-            if let Err(error) = pool.close_by_ref().await {
-                tracing::debug!(%error, "closing the database");
+            match tokio::time::timeout(CLOSE_MAX, pool.close_by_ref()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "closing the database"),
+                Err(_) => tracing::debug!("connections to the database are left without a goodbye"),
             }
         }
     }
