@@ -35,7 +35,7 @@ impl Store {
         self.record_gaps(std::slice::from_ref(gap)).await
     }
 
-    /// The same for many, in one transaction; where they overlap the earlier one counts. One that cannot be stored refuses all.
+    /// The same for many, in one transaction; where they overlap, the one that begins with the lower trade counts. One that cannot be stored refuses all.
     pub async fn record_gaps(&self, gaps: &[Gap]) -> Result<Vec<Gap>, StoreError> {
         self.within_write("record gaps", self.add_gaps(gaps)).await
     }
@@ -54,7 +54,6 @@ impl Store {
         if told.is_empty() {
             return Ok(Vec::new());
         }
-        // Stable: of two that overlap the earlier one stays in front.
         told.sort_by(|one, other| place(one).cmp(&place(other)));
         let transaction = self.begin_turn(gaps.iter().map(|gap| &gap.instrument)).await?;
         let mut now = Vec::new();
