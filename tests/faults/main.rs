@@ -38,6 +38,7 @@ fn rules(options: &Options) -> Rules {
         exchange_killed: false,
         broker_lost: false,
         feed_disordered: false,
+        feed_faulty: false,
         seamless: false,
         not_recovered: false,
         live_within: options.live_within,

@@ -4,6 +4,7 @@ mod broker;
 mod clock;
 mod database;
 mod disk;
+mod disorder;
 mod feed;
 mod network;
 mod processes;
@@ -123,6 +124,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         database::scenarios(),
         network::scenarios(),
         feed::scenarios(),
+        disorder::scenarios(),
         disk::scenarios(),
         clock::scenarios(),
         vec![embedded()],

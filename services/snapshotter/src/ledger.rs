@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use bus::{Delivery, PublishError, Work, WorkReader};
+use bus::{Delivery, PublishError, Work, WorkReader, fail_point};
 use domain::{EventKind, FeedEvent, Gap, GapState, Instrument, RejectReason, RejectedTick, UnixNanos};
 use futures::{TryStreamExt as _, stream};
 use metrics::{counter, gauge};
@@ -92,6 +92,7 @@ impl<'a> Ledger<'a> {
                 }
             }
         }
+        fail_point::pass("ledger-committed");
         self.reader.ack(deliveries).await.map_err(bus_error)
     }
 

@@ -1,6 +1,6 @@
 //! What a round became on its way out: rejects, events, fills, ticks.
 
-use bus::Source;
+use bus::{Source, fail_point};
 use domain::{EventKind, FeedEvent, RejectedTick, ShardProgress, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 use metrics::{counter, gauge, histogram};
@@ -48,6 +48,7 @@ impl Owner<'_> {
             try_join_all(chunk.iter().map(|reject| self.worker.bus.publish_reject(reject)))
                 .await
                 .map_err(bus_error)?;
+            fail_point::pass("normalizer-filed");
         }
         Ok(())
     }
@@ -62,6 +63,9 @@ impl Owner<'_> {
             self.worker.bus.publish_event(event).await.map_err(bus_error)?;
         }
         self.publisher.publish_gaps(&gaps).await?;
+        if !gaps.is_empty() {
+            fail_point::pass("normalizer-gap-told");
+        }
         for gap in gaps {
             self.note_event(gap);
         }
