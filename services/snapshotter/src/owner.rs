@@ -250,7 +250,7 @@ impl<'a> Owner<'a> {
     /// Brings the progress in the status up to date, at most once a second.
     fn tell_progress(&mut self) {
         let now = UnixNanos::now();
-        if now.saturating_since(self.told_at) < PROGRESS_INTERVAL {
+        if !now.is_over(self.told_at, PROGRESS_INTERVAL) {
             return;
         }
         self.told_at = now;
