@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod candles;
+mod listing;
 mod subscribe;
 mod websocket;
 mod world;
