@@ -37,7 +37,7 @@ test: tools page ## Fetch the pinned tools and run every test
 examples: page ## Run what the page, README and docs/ show with grpcurl, websocat, Python and Node, as it stands there
 	$(call need,$(PYTHON),fetch the pinned tools)
 	@$(PYTHON) scripts/tools.py --examples
-	$(CARGO) test --package ledgerflux --test examples --locked -- --ignored $(ARGS)
+	$(CARGO) test --workspace --test examples --locked -- --ignored $(ARGS)
 
 lint: tools ## Formatting, clippy, protobuf lint and compatibility, Kubernetes manifests
 	$(CARGO) fmt --all --check
