@@ -28,7 +28,7 @@ pub struct Subscription {
     checkpoint_at: Option<Instant>,
 }
 
-type Asking = BoxFuture<'static, (Instrument, u32, Answer)>;
+type Asking = BoxFuture<'static, (Instrument, u64, Answer)>;
 
 impl Subscription {
     /// Subscribes to `products`.

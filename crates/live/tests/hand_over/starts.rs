@@ -120,6 +120,27 @@ async fn what_is_gone_or_of_another_history_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_to_what_was_wanted_before_is_none_to_what_is_wanted_now() {
+    let world = World::new(8, Policy::default());
+    world.arrive("A", 2_000, false);
+    world.store("A", 2_000);
+    let since = |second| Start::Time(UnixNanos::from_seconds(second).unwrap());
+    let starts = [(since(1_900), since(101)), (Start::After(at(5_700)), Start::After(at(300)))];
+    for (before, start) in starts {
+        let mut subscription = Subscription::new(&world.feed, Products::All, &Start::Now, Policy::Lossless);
+        until_live(&mut subscription).await;
+        subscription.remove(&instrument("A"));
+        subscription.add(instrument("A"), &before);
+        // History is asked, and has not answered when something else is wanted.
+        timeout(Duration::from_millis(1), subscription.next_batch(64)).await.unwrap_err();
+        subscription.remove(&instrument("A"));
+        subscription.add(instrument("A"), &start);
+        let given = until_live(&mut subscription).await;
+        assert_eq!(sequences(&given), (101..=2_000).map(|n| n * 3).collect::<Vec<_>>(), "{start:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_slow_reader_that_retention_overtakes_is_ended_and_not_given_a_hole() {
     let world = World::new(8, Policy::default());
     world.arrive("A", 3_000, false);
