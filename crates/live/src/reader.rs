@@ -167,7 +167,8 @@ impl Reader {
     }
 
     /// The text of a token that resumes the whole subscription from here; `None` while it is not known which history this
-    /// is or where some product begins, when there are no products, and when they are too many for one token.
+    /// is or where some product begins, while a state that was asked for was not given, when there are no products, and when
+    /// they are too many for one token.
     pub fn token(&self, state: &LiveState) -> Option<String> {
         let epoch = state.epoch()?;
         if self.cursors.is_empty() && !self.all {

@@ -124,6 +124,8 @@ impl Cursor {
     pub(super) fn place(&self) -> Result<Option<Position>, Unplaced> {
         match &self.catch_up {
             Some(catch_up) => catch_up.place().map(Some).ok_or(Unplaced),
+            // Whoever resumed from there would never be given the state that was asked for.
+            None if self.snapshot_due && self.given.is_none() => Err(Unplaced),
             None if self.promised.is_some() => self.given.or(self.base).map(Some).ok_or(Unplaced),
             None => Ok(self.given.or(self.base)),
         }
