@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use crate::world::{PRODUCTS, World, instrument};
 
-fn at(sequence: u64) -> Position {
+pub(crate) fn at(sequence: u64) -> Position {
     Position { run: 0, sequence }
 }
 
 /// Reads until the past is over.
-async fn until_live(subscription: &mut Subscription) -> Vec<Delivery> {
+pub(crate) async fn until_live(subscription: &mut Subscription) -> Vec<Delivery> {
     let mut given = Vec::new();
     loop {
         let batch = timeout(Duration::from_secs(30), subscription.next_batch(64)).await.unwrap().unwrap();
@@ -26,7 +26,7 @@ async fn until_live(subscription: &mut Subscription) -> Vec<Delivery> {
     }
 }
 
-fn sequences(given: &[Delivery]) -> Vec<u64> {
+pub(crate) fn sequences(given: &[Delivery]) -> Vec<u64> {
     given
         .iter()
         .filter_map(|delivery| match delivery {
