@@ -324,6 +324,7 @@ fn a_token_is_of_what_was_given_and_of_its_history() {
     state.apply(1, batch("A", [1, 2]));
     assert_eq!(reader.token(&state), None, "nobody knows which history it is");
     state.set_epoch(Some(epoch(1)));
+    assert_eq!(reader.token(&state), None, "whoever resumed with it would never see the state that is due");
     read(&mut reader, &state, now);
     let token = Token::parse(&reader.token(&state).unwrap()).unwrap();
     state.apply(2, batch("A", [3]));
