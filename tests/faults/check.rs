@@ -168,12 +168,15 @@ fn seams(evidence: &Evidence) -> Line {
 /// Sent = stored + rejected + in gaps, with no trade in two of them.
 fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums) {
     let mut stored: BTreeMap<&str, BTreeMap<u64, u64>> = BTreeMap::new();
+    let mut runs: BTreeMap<&str, BTreeMap<u64, u32>> = BTreeMap::new();
     let mut unexpected = Found::default();
     let mut duplicated = Found::default();
     for row in &evidence.stored {
         let times = stored.entry(&row.product).or_default().entry(row.trade_id).or_default();
         *times += 1;
-        if *times > 1 {
+        if *times == 1 {
+            runs.entry(&row.product).or_default().insert(row.trade_id, row.run);
+        } else {
             duplicated.add(|| format!("{} {} is stored {times} times", row.product, row.trade_id));
         }
         let same = truth.trade(&row.product, row.trade_id).map(|trade| {
@@ -231,11 +234,16 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
                 unaccounted.add(|| format!("{product} {trade_id}"));
             }
         }
-        for (first, last, repaired) in gaps.get(product.as_str()).into_iter().flatten() {
+        for (first, last, repaired, run) in gaps.get(product.as_str()).into_iter().flatten() {
             let there = stored.range(*first..=*last).count() as u64;
             if there != *repaired {
                 twice.add(|| {
-                    format!("{product} {first}-{last}: {there} stored, {repaired} counted as repaired")
+                    let runs = runs.get(product.as_str()).into_iter().flat_map(|runs| runs.range(*first..=*last));
+                    let runs: BTreeSet<u32> = runs.map(|(_, run)| *run).collect();
+                    format!(
+                        "{product} {first}-{last} of run {run}: {there} stored, of runs {runs:?}, {repaired} counted \
+                         as repaired"
+                    )
                 });
             }
         }
@@ -258,13 +266,13 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
     (lines, sums)
 }
 
-type Gaps<'a> = BTreeMap<&'a str, Vec<(u64, u64, u64)>>;
+type Gaps<'a> = BTreeMap<&'a str, Vec<(u64, u64, u64, u32)>>;
 
 /// The gaps of each product, by their first trade, and those that overlap.
 fn gaps_of(evidence: &Evidence) -> (Gaps<'_>, Vec<String>) {
     let mut gaps = Gaps::new();
     for gap in &evidence.gaps {
-        gaps.entry(&gap.product).or_default().push((gap.first, gap.last, gap.repaired));
+        gaps.entry(&gap.product).or_default().push((gap.first, gap.last, gap.repaired, gap.run));
     }
     let mut overlaps = Vec::new();
     for (product, gaps) in &mut gaps {
@@ -278,7 +286,7 @@ fn gaps_of(evidence: &Evidence) -> (Gaps<'_>, Vec<String>) {
     (gaps, overlaps)
 }
 
-fn within(gaps: &[(u64, u64, u64)], trade_id: u64) -> bool {
+fn within(gaps: &[(u64, u64, u64, u32)], trade_id: u64) -> bool {
     let after = gaps.partition_point(|(first, ..)| *first <= trade_id);
     after > 0 && gaps[after - 1].1 >= trade_id
 }

@@ -58,7 +58,7 @@ fn perfect() -> (Truth, Evidence) {
 }
 
 fn gap(first: u64, last: u64, repaired: u64) -> Gap {
-    Gap { product: "A-B".into(), first, last, repaired }
+    Gap { product: "A-B".into(), run: 0, first, last, repaired }
 }
 
 /// The checks that fail.
