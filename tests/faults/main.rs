@@ -97,6 +97,14 @@ async fn run(name: &str, fault: &str, options: &Options, scenarios: &[&Scenario]
         let count = verdict.events.get(kind).copied().unwrap_or_default();
         verdict.lines.push(Line { check: "recorded", ok: count > 0, told: format!("{count} events {kind}") });
     }
+    for kind in scenarios.iter().filter_map(|scenario| scenario.never) {
+        let count = verdict.events.get(kind).copied().unwrap_or_default();
+        verdict.lines.push(Line {
+            check: "not recorded",
+            ok: count == 0,
+            told: format!("{count} events {kind}"),
+        });
+    }
     for line in &verdict.lines {
         println!("  {} {}: {}", if line.ok { "ok  " } else { "FAIL" }, line.check, line.told);
     }

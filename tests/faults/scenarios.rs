@@ -38,6 +38,8 @@ pub(crate) struct Scenario {
     pub(crate) run: Option<Run>,
     /// The kind of event that must have been recorded.
     pub(crate) records: Option<&'static str>,
+    /// The kind of event that must not have been recorded.
+    pub(crate) never: Option<&'static str>,
 }
 
 impl Scenario {
@@ -51,6 +53,7 @@ impl Scenario {
             rules: |_| {},
             run: Some(run),
             records: None,
+            never: None,
         }
     }
 
@@ -71,6 +74,11 @@ impl Scenario {
 
     const fn rules(mut self, rules: fn(&mut Rules)) -> Self {
         self.rules = rules;
+        self
+    }
+
+    const fn never(mut self, kind: &'static str) -> Self {
+        self.never = Some(kind);
         self
     }
 
