@@ -18,7 +18,7 @@ use crate::{
 
 /// Nobody can tell a new sequence from late ticks of the old one for so long.
 const UNDECIDED: Duration = Duration::from_secs(5);
-/// How long faulty ticks are sent to processes that stay.
+/// How long what is wrong is sent to processes that stay; twice as long where the sequence starts anew.
 const LASTS: Duration = Duration::from_secs(20);
 
 pub(super) fn scenarios() -> Vec<Scenario> {
@@ -44,6 +44,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         )
         .prepare(faulty)
         .rules(refused),
+        Scenario::new("feed-disordered", "the feed drops, repeats, mixes up and starts anew", |w| {
+            async {
+                w.load_for(LASTS * 2).await;
+                w.recovers("a feed that does everything wrong").await;
+            }
+            .boxed_local()
+        })
+        .prepare(disorder)
+        .rules(anew),
         Scenario::new("feed-faulty", "one ticker of fifty has a crossed book", |w| lasts(w).boxed_local())
             .prepare(faulty)
             .rules(refused),
