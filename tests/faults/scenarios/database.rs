@@ -28,9 +28,15 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             |w| away_long(w).boxed_local(),
         )
         .prepare(|setup| {
-            configure(setup, "BUS__TICKS_SIZE_MAX_BYTES", "16777216");
-            configure(setup, "BUS__RAW_SIZE_MAX_BYTES", "8388608");
-            configure(setup, "BUS__RAW_BUFFER_MAX_TICKS", "4096");
+            // 16 MiB, 8 MiB and 4,096 ticks at 2,000 ticks/s: all three are full within the time, whatever the rate.
+            for (limit, at_2000) in [
+                ("BUS__TICKS_SIZE_MAX_BYTES", 16 << 20),
+                ("BUS__RAW_SIZE_MAX_BYTES", 8 << 20),
+                ("BUS__RAW_BUFFER_MAX_TICKS", 4_096),
+            ] {
+                let limit_here = u64::from(setup.rate) * at_2000 / 2_000;
+                configure(setup, limit, &limit_here.to_string());
+            }
         })
         .rules(feed_broken)
         .never("overrun"),
