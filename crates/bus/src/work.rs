@@ -104,6 +104,17 @@ pub struct Lag {
     /// How much of what the stream may hold is waiting for this worker, in percent, estimated from the average size
     /// of a message.
     pub percent_of_limit: u64,
+    /// The newest message that the stream has had, whoever is to read it.
+    pub last_sequence: u64,
+    /// Everything up to this message is acknowledged or gone.
+    pub done: u64,
+}
+
+impl Lag {
+    /// Whether everything up to this message of the stream is acknowledged, whatever has come since.
+    pub fn is_done_up_to(&self, sequence: u64) -> bool {
+        self.done >= sequence || self.pending_messages + self.unacknowledged == 0
+    }
 }
 
 /// Reads the work of a shard, strictly in stream order.
@@ -169,6 +180,8 @@ impl Bus {
             pending_messages: backlog.pending,
             unacknowledged: backlog.unacknowledged,
             percent_of_limit: u64::try_from(percent).unwrap_or(u64::MAX),
+            last_sequence: state.last_sequence,
+            done: backlog.done,
         })
     }
 
