@@ -16,6 +16,7 @@ use crate::{
     metrics as names,
     normalise::ShardState,
     pause::Pause,
+    refusals::Refusals,
     round::Round,
     worker::{Error, Worker, bus_error},
 };
@@ -42,6 +43,8 @@ pub(crate) struct Owner<'a> {
     progress: HashMap<Instrument, ShardProgress>,
     pause: Pause,
     gap_log: LogGate,
+    /// Where the rejects are in memory.
+    refusals: Option<Refusals>,
 }
 
 impl<'a> Owner<'a> {
@@ -74,6 +77,7 @@ impl<'a> Owner<'a> {
             progress: HashMap::new(),
             pause: Pause::new(),
             gap_log: LogGate::new(GAP_LOG_PERIOD),
+            refusals: bus.is_embedded().then(|| Refusals::new(shard)),
         })
     }
 
@@ -112,6 +116,7 @@ impl<'a> Owner<'a> {
                 self.worker.latch.set_ready();
             }
             let nothing_came = deliveries.is_empty();
+            self.refusals.iter_mut().for_each(Refusals::tell_rest);
             if !nothing_came || self.state.held() > 0 {
                 self.attempt(deliveries).await?;
             }
