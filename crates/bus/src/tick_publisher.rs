@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use domain::{Gap, Instrument, Position, Shard, Snapshot, Tick, TickBatch, UnixNanos};
+use domain::{Gap, Instrument, Position, RejectedTick, Shard, Snapshot, Tick, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 
 use crate::{
@@ -48,6 +48,9 @@ pub struct Recovered {
     pub snapshots: Vec<Snapshot>,
     /// The gap of each product of the shard that was announced last, where an owner of the shard announced it.
     pub gaps: Vec<Gap>,
+    /// What was refused last of each product of the shard for each reason, by whichever role, and no earlier than the newest
+    /// batch of the product was made.
+    pub rejects: Vec<RejectedTick>,
 }
 
 /// The newest batch of a product.
@@ -93,8 +96,12 @@ impl TickPublisher {
         let batches = self.bus.newest_batches(&stored);
         let position = |batch: &TickBatch| Some((batch.instrument.clone(), last_position(batch)?));
         self.positions = batches.iter().filter_map(|newest| position(&newest.batch)).collect();
+        let made_at = |batch: &TickBatch| Some((batch.instrument.clone(), batch.normalised_at?));
+        let newest_at: HashMap<_, _> = batches.iter().filter_map(|newest| made_at(&newest.batch)).collect();
         let batches = batches.into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
+        let mut rejects = self.bus.last_rejects().await?;
+        rejects.retain(|reject| self.owns_reject(reject, &newest_at));
         // Last, so that as little as possible can happen to the stream before it is read.
         let raw_epoch = self.bus.broker.stream_state(StreamKind::Raw).await?.created;
         self.raw_epoch = Some(raw_epoch);
@@ -109,6 +116,7 @@ impl TickPublisher {
                 .collect(),
             snapshots: snapshots.filter(|snapshot| self.owns(&snapshot.instrument)).collect(),
             gaps: gaps.filter(|gap| self.owns(&gap.instrument)).collect(),
+            rejects,
         })
     }
 
@@ -129,6 +137,12 @@ impl TickPublisher {
 
     fn owns(&self, instrument: &Instrument) -> bool {
         self.bus.shards().shard_of(instrument) == self.shard
+    }
+
+    /// Whether it is of a product of the shard and not from before its newest batch.
+    fn owns_reject(&self, reject: &RejectedTick, newest_at: &HashMap<Instrument, UnixNanos>) -> bool {
+        let Some(instrument) = &reject.instrument else { return false };
+        self.owns(instrument) && newest_at.get(instrument).is_some_and(|newest| *newest <= reject.time)
     }
 
     /// Publishes what a worker has in hand: batches of one product in the order given, different products at the same time.

@@ -61,9 +61,12 @@ impl<'a> Owner<'a> {
         for snapshot in &recovered.snapshots {
             state.recover_snapshot(snapshot);
         }
+        // Filed before the newest gap, or behind it.
+        state.recover_rejects(&recovered.rejects);
         for gap in &recovered.gaps {
             state.recover_gap(gap);
         }
+        state.recover_rejects(&recovered.rejects);
         let reader = bus.work(Work::Raw, shard);
         info!(%shard, products = state.products(), "owns the shard");
         Ok(Self {

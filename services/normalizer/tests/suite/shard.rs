@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use bus::Bus;
-use domain::{EventKind, FeedEvent, Gap, GapCause, GapState, UnixNanos};
+use domain::{Decimal, EventKind, FeedEvent, Gap, GapCause, GapState, Quote, UnixNanos};
 use testkit::eventually;
 
 use crate::fixture::{
-    SOON, Substrate, announce_snapshotter, published, send, shard, start, start_with, tick,
+    SOON, Substrate, announce_snapshotter, gaps, missing, published, publisher, rejects, send, shard, start,
+    start_with, tick,
 };
 
 async fn an_owner_dies_again_and_again(substrate: Substrate) {
@@ -41,6 +42,51 @@ async fn an_owner_dies_again_and_again_embedded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_owner_dies_again_and_again_jetstream() {
     an_owner_dies_again_and_again(Substrate::JetStream).await;
+}
+
+/// A faulty trade is in one place, the rejects, also when it was the last thing that a normalizer did.
+async fn a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing(substrate: Substrate) {
+    let fixture = substrate.start().await;
+    let bus = fixture.bus.clone();
+    let running = start(&fixture.participant().await);
+    let sender = publisher(&bus, "feed-1");
+    for sequence in 1..=5 {
+        sender.send(tick(sequence)).await.unwrap();
+    }
+    assert_eq!(published(&bus, 5).await.len(), 5);
+    let mut not_positive = tick(6);
+    not_positive.last_trade.as_mut().unwrap().price = Decimal::ZERO;
+    sender.send(not_positive).await.unwrap();
+    let mut crossed = tick(7);
+    crossed.best_bid = Some(Quote { price: Decimal::from(2), size: None });
+    crossed.best_ask = Some(Quote { price: Decimal::ONE, size: None });
+    sender.send(crossed).await.unwrap();
+    eventually(SOON, || async {
+        let lag = bus.lag(bus::Work::Raw, shard(&bus)).await.unwrap();
+        rejects(&bus).await == 2 && lag.pending_messages + lag.unacknowledged == 0
+    })
+    .await;
+    running.task.abort();
+
+    let running = start(&fixture.participant().await);
+    // 9 is missing indeed.
+    for sequence in [8, 10] {
+        sender.send(tick(sequence)).await.unwrap();
+    }
+    sender.close().await;
+    assert_eq!(published(&bus, 10).await, [1, 2, 3, 4, 5, 8, 10]);
+    assert_eq!((missing(&gaps(&bus).await), rejects(&bus).await), (vec![9], 2));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing_embedded() {
+    a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing(Substrate::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing_jetstream() {
+    a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing(Substrate::JetStream).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
