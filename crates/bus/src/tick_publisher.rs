@@ -1,6 +1,12 @@
 //! Publishing validated ticks, fenced: of two owners of a shard only one can go on.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use domain::{Gap, Instrument, Position, RejectedTick, Shard, Snapshot, Tick, TickBatch, UnixNanos};
 use futures::future::try_join_all;
@@ -37,6 +43,7 @@ pub struct TickPublisher {
     positions: HashMap<Instrument, Position>,
     /// When `LF_TICKS` was created, in which the last messages stand; unknown before the first recovery.
     ticks_epoch: Option<UnixNanos>,
+    message_bytes: MessageBytes,
 }
 
 /// Where a shard stands, as its own output says.
@@ -74,6 +81,7 @@ impl Bus {
             positions: HashMap::new(),
             raw_epoch: None,
             ticks_epoch: None,
+            message_bytes: MessageBytes::default(),
         }
     }
 }
@@ -133,6 +141,12 @@ impl TickPublisher {
     pub async fn publish_fill(&mut self, batch: &TickBatch) -> Result<u64, PublishError> {
         let subject = self.bus.subjects.fill(&batch.instrument);
         self.publish_on(&subject, batch).await
+    }
+
+    /// How large the messages are that were published lately, in bytes: rises at once with larger ones, and falls slowly. 0
+    /// before the first one.
+    pub fn message_bytes(&self) -> u64 {
+        self.message_bytes.0.load(Ordering::Relaxed)
     }
 
     fn owns(&self, instrument: &Instrument) -> bool {
@@ -229,6 +243,7 @@ impl TickPublisher {
             }
         })?;
         fail_point::pass("normalizer-half-published");
+        self.message_bytes.note(message.subject.len() + message.headers.size_bytes() + message.payload.len());
         metrics::published(StreamKind::Ticks, message.payload.len(), batch.ticks.len(), published.duplicate);
         Ok(published.sequence)
     }
@@ -297,6 +312,23 @@ impl TickPublisher {
                 PublishError::UnknownOwner { subject }
             }
         }
+    }
+}
+
+/// A moving average that follows larger messages faster than smaller ones.
+#[derive(Debug, Default)]
+struct MessageBytes(AtomicU64);
+
+impl MessageBytes {
+    fn note(&self, bytes: usize) {
+        let (bytes, average) = (bytes as u64, self.0.load(Ordering::Relaxed));
+        let next = match average {
+            0 => bytes,
+            // Rounded up, so that it arrives.
+            _ if bytes > average => average + (bytes - average).div_ceil(16),
+            _ => average - (average - bytes) / 256,
+        };
+        self.0.store(next, Ordering::Relaxed);
     }
 }
 

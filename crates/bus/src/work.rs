@@ -171,11 +171,22 @@ impl Bus {
 
     /// How far behind the worker of a shard is. A worker that never ran has everything before it.
     pub async fn lag(&self, work: Work, shard: Shard) -> Result<Lag, BrokerError> {
+        self.lag_of_messages(work, shard, 0).await
+    }
+
+    /// The same, where the messages that wait are known to be larger than the average of the stream: at least `bytes_min` each.
+    pub async fn lag_of_messages(
+        &self,
+        work: Work,
+        shard: Shard,
+        bytes_min: u64,
+    ) -> Result<Lag, BrokerError> {
         let backlog = self.broker.backlog(&self.durable(work, shard)).await?;
         let state = self.broker.stream_state(work.stream()).await?;
         let waiting = u128::from(backlog.pending.saturating_add(backlog.unacknowledged));
         let average = u128::from(state.size_bytes) / u128::from(state.messages.max(1));
-        let percent = waiting * average * 100 / u128::from(state.size_bytes_max.max(1));
+        let percent =
+            waiting * average.max(u128::from(bytes_min)) * 100 / u128::from(state.size_bytes_max.max(1));
         Ok(Lag {
             pending_messages: backlog.pending,
             unacknowledged: backlog.unacknowledged,

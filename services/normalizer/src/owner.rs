@@ -93,7 +93,7 @@ impl<'a> Owner<'a> {
             if drain_until.is_none() && self.worker.context.shutdown.is_requested() {
                 drain_until = Some(Instant::now() + self.worker.config.drain_max);
             }
-            if self.pause.is_due(self.worker).await {
+            if self.pause.is_due(self.worker, self.publisher.message_bytes()).await {
                 match drain_until {
                     None => continue,
                     Some(_) => return Ok(()),
