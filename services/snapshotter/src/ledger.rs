@@ -57,6 +57,13 @@ impl<'a> Ledger<'a> {
         Ok(())
     }
 
+    /// The same at the end, when the work was stopped wherever it was: what it had in hand would come again only after the time
+    /// for an acknowledgement.
+    pub(crate) async fn finish(&mut self) -> Result<(), Error> {
+        self.reader.restart();
+        self.catch_up().await
+    }
+
     /// Records what is said, also while the database is away for a time, until something else fails.
     pub(crate) async fn work(&mut self) -> Result<Infallible, Error> {
         loop {
