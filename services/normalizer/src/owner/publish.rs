@@ -39,10 +39,13 @@ impl Owner<'_> {
         }
     }
 
-    pub(super) async fn file(&self, rejects: &[RejectedTick]) -> Result<(), Error> {
+    pub(super) async fn file(&mut self, rejects: &[RejectedTick]) -> Result<(), Error> {
         for reject in rejects {
             let labels = [("shard", self.label.clone()), ("reason", reject.reason.as_str().to_owned())];
             counter!(names::REJECTS, &labels).increment(1);
+            if let Some(refusals) = &mut self.refusals {
+                refusals.tell(reject);
+            }
         }
         for chunk in rejects.chunks(PUBLISHES_IN_FLIGHT_MAX) {
             try_join_all(chunk.iter().map(|reject| self.worker.bus.publish_reject(reject)))
