@@ -2,5 +2,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod candles;
+mod page;
 mod subscribe;
 mod world;
