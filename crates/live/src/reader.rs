@@ -255,6 +255,12 @@ impl Reader {
         asks
     }
 
+    /// Whether the answer to this question is still of use.
+    pub(crate) fn is_asking(&self, instrument: &Instrument, number: u64) -> bool {
+        let at = self.by_instrument.get(instrument);
+        at.and_then(|at| self.cursors.get(*at)).is_some_and(|cursor| cursor.is_asking(number))
+    }
+
     /// History has answered.
     pub(crate) fn answered(
         &mut self,

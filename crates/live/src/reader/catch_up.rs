@@ -150,6 +150,11 @@ impl CatchUp {
         self.asking.is_some() || !self.page.is_empty()
     }
 
+    /// Whether the answer to this question is still waited for.
+    pub(super) fn is_asking(&self, number: u64) -> bool {
+        self.asking == Some(number)
+    }
+
     /// The next tick that was read.
     pub(super) fn take(&mut self) -> Option<Tick> {
         let tick = self.page.pop_front()?;
@@ -255,7 +260,7 @@ impl CatchUp {
 
     /// Takes in what history says to the question of this number.
     pub(super) fn answered(&mut self, number: u64, answer: Answer, market: Option<&Market>, now: Instant) {
-        if self.asking != Some(number) {
+        if !self.is_asking(number) {
             return;
         }
         self.asking = None;

@@ -297,6 +297,11 @@ impl Cursor {
         self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_loaded())
     }
 
+    /// Whether the answer to this question is still waited for.
+    pub(super) fn is_asking(&self, number: u64) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_asking(number))
+    }
+
     /// History has answered; an answer to an earlier question is nothing any more.
     pub(super) fn answered(&mut self, number: u64, state: &LiveState, answer: Answer, now: Instant) {
         let market = self.market_in(state);
