@@ -100,6 +100,7 @@ impl CatchUp {
                     Some(Some(position)) => after(position),
                     // It was not there when the token was made: everything of it is new.
                     Some(None) => Want::Since(UnixNanos::MIN),
+                    None if token.left().contains(instrument) => return None,
                     None if token.is_of_all() => Want::Since(UnixNanos::MIN),
                     None => return None,
                 };

@@ -111,6 +111,11 @@ impl Cursor {
         state.market(self.market?)
     }
 
+    /// The product has appeared.
+    pub(super) fn is_known(&self) -> bool {
+        self.market.is_some()
+    }
+
     /// Everything from the past was given.
     pub(super) fn is_live(&self) -> bool {
         self.catch_up.is_none() && self.promised.is_none() && !self.snapshot_due
