@@ -96,8 +96,10 @@ impl Subscription {
         self.listen();
     }
 
-    /// Listens to what concerns the products there are now, from before they are read next.
+    /// Listens to what concerns the products there are now, from before they are read next, and leaves off what only concerned
+    /// others.
     fn listen(&mut self) {
+        self.forget();
         let news = self.feed.news();
         self.news =
             if self.reader.is_of_all() { news.of_everything() } else { news.of(self.reader.instruments()) };
@@ -168,12 +170,18 @@ impl Subscription {
         self.token().map(|token| Delivery::Event(Event::Checkpoint { token }))
     }
 
+    /// Ends the reads whose answers are no longer of use: they would take the places of others.
+    fn forget(&mut self) {
+        self.asking.retain(|asking| self.reader.is_asking(&asking.instrument, asking.number));
+    }
+
     /// Asks history what is needed next.
     fn ask(&mut self) {
         if !self.reader.is_catching_up() {
             self.asking = Vec::new();
             return;
         }
+        self.forget();
         let Some(archive) = self.feed.archive().cloned() else { return };
         let when = self.when();
         for ask in self.feed.read(|state| self.reader.questions(state, when)) {

@@ -100,6 +100,7 @@ impl CatchUp {
                     Some(Some(position)) => after(position),
                     // It was not there when the token was made: everything of it is new.
                     Some(None) => Want::Since(UnixNanos::MIN),
+                    None if token.left().contains(instrument) => return None,
                     None if token.is_of_all() => Want::Since(UnixNanos::MIN),
                     None => return None,
                 };
@@ -148,6 +149,11 @@ impl CatchUp {
     /// Whether it holds ticks or waits for some.
     pub(super) fn is_loaded(&self) -> bool {
         self.asking.is_some() || !self.page.is_empty()
+    }
+
+    /// Whether the answer to this question is still waited for.
+    pub(super) fn is_asking(&self, number: u64) -> bool {
+        self.asking == Some(number)
     }
 
     /// The next tick that was read.
@@ -255,7 +261,7 @@ impl CatchUp {
 
     /// Takes in what history says to the question of this number.
     pub(super) fn answered(&mut self, number: u64, answer: Answer, market: Option<&Market>, now: Instant) {
-        if self.asking != Some(number) {
+        if !self.is_asking(number) {
             return;
         }
         self.asking = None;

@@ -111,6 +111,11 @@ impl Cursor {
         state.market(self.market?)
     }
 
+    /// The product has appeared.
+    pub(super) fn is_known(&self) -> bool {
+        self.market.is_some()
+    }
+
     /// Everything from the past was given.
     pub(super) fn is_live(&self) -> bool {
         self.catch_up.is_none() && self.promised.is_none() && !self.snapshot_due
@@ -295,6 +300,11 @@ impl Cursor {
     /// Whether history was asked for this product and what it said is not used up.
     pub(super) fn is_loaded(&self) -> bool {
         self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_loaded())
+    }
+
+    /// Whether the answer to this question is still waited for.
+    pub(super) fn is_asking(&self, number: u64) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_asking(number))
     }
 
     /// History has answered; an answer to an earlier question is nothing any more.

@@ -1,7 +1,7 @@
 //! A market, a store that lags behind it, a gateway that may be started anew, and one subscriber.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -135,8 +135,10 @@ pub(crate) struct World {
     policy: Policy,
     subscription: Subscription,
     seen: BTreeMap<String, Seen>,
-    /// What the subscriber would resume with, and what it had seen by then.
-    token: Option<(String, BTreeMap<String, Seen>)>,
+    /// The products that the subscriber has left.
+    left: BTreeSet<String>,
+    /// What the subscriber would resume with, and what it had seen and left by then.
+    token: Option<(String, BTreeMap<String, Seen>, BTreeSet<String>)>,
     /// The subscriber has ended and is to come back with its token.
     pub(crate) ended: bool,
 }
@@ -174,8 +176,8 @@ impl World {
         let list = List::default();
         let feed = feed(&list, ring);
         let subscription = Subscription::new(&feed, Products::All, &Start::Now, policy).with_checkpoints();
-        let (seen, token) = (BTreeMap::new(), None);
-        Self { list, feed, ring, policy, subscription, seen, token, ended: false }
+        let (seen, left, token) = (BTreeMap::new(), BTreeSet::new(), None);
+        Self { list, feed, ring, policy, subscription, seen, left, token, ended: false }
     }
 
     pub(crate) fn arrive(&self, product: &str, count: usize, new_run: bool) {
@@ -249,7 +251,8 @@ impl World {
             }
             (How::Now, _) => (Start::Now, Some(newest)),
         };
-        self.subscription.remove(&instrument(product));
+        self.drop(product);
+        self.left.remove(product);
         self.subscription.add(instrument(product), &start);
         match seen {
             Some(seen) => drop(self.seen.insert(product.to_owned(), seen)),
@@ -257,14 +260,22 @@ impl World {
         }
     }
 
+    /// The subscriber leaves a product.
+    pub(crate) fn drop(&mut self, product: &str) {
+        if !self.ended {
+            self.subscription.remove(&instrument(product));
+            self.left.insert(product.to_owned());
+        }
+    }
+
     /// Comes back with the token, if it has one.
     fn resume(&mut self) {
         self.ended = false;
-        let (start, seen) = match &self.token {
-            Some((token, seen)) => (Start::Token(Token::parse(token).unwrap()), seen.clone()),
-            None => (Start::Time(UnixNanos::MIN), BTreeMap::new()),
+        let start;
+        (start, self.seen, self.left) = match self.token.clone() {
+            Some((token, seen, left)) => (Start::Token(Token::parse(&token).unwrap()), seen, left),
+            None => (Start::Time(UnixNanos::MIN), BTreeMap::new(), BTreeSet::new()),
         };
-        self.seen = seen;
         self.subscription =
             Subscription::new(&self.feed, Products::All, &start, self.policy).with_checkpoints();
     }
@@ -285,7 +296,7 @@ impl World {
             Err(Ended::FellBehind { .. } | Ended::Interrupted { .. }) => self.ended = true,
         }
         if let Some(token) = self.subscription.token() {
-            self.token = Some((token, self.seen.clone()));
+            self.token = Some((token, self.seen.clone(), self.left.clone()));
         }
         Ok(true)
     }
@@ -305,6 +316,7 @@ impl World {
             }
             Delivery::Event(_) => return Ok(()),
         };
+        prop_assert!(!self.left.contains(&product), "{product} was left");
         let arrived = self.list.with(&product, |stored| {
             stored.arrived.iter().position(|tick| tick.position() == Some(position))
         });
@@ -344,7 +356,10 @@ impl World {
             let newest = |product: &str| {
                 self.list.with(product, |stored| stored.arrived.last().and_then(Tick::position))
             };
-            let done = |product: &&str| self.seen.get(*product).and_then(|seen| seen.last) == newest(product);
+            let done = |product: &&str| {
+                self.left.contains(*product)
+                    || self.seen.get(*product).and_then(|seen| seen.last) == newest(product)
+            };
             if !self.ended && PRODUCTS.iter().all(done) {
                 return Ok(());
             }
