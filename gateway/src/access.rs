@@ -26,4 +26,4 @@ pub(crate) use credentials::{SECRET_HEADERS, subprotocol_token};
 pub(crate) use guard::{Guard, Refused};
 pub(crate) use layer::{Need, admit, caller_of, check_origin, sit_down};
 pub(crate) use products::narrowed;
-pub(crate) use stream::{Meter, until_ended};
+pub(crate) use stream::{FAREWELL, Meter, until_ended};

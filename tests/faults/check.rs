@@ -3,7 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use crate::{evidence::Evidence, truth::Truth};
+use crate::{
+    evidence::{Evidence, Seen},
+    truth::Truth,
+};
 
 /// What a scenario allows.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +23,8 @@ pub(crate) struct Rules {
     pub(crate) feed_disordered: bool,
     /// Nobody may notice anything: no gap, also none that was repaired, and no event of one.
     pub(crate) seamless: bool,
+    /// Tokens from before are of another history: who comes back with one has to be told so. Otherwise nobody may be.
+    pub(crate) not_recovered: bool,
     /// How long it may take from the end of an outage until everything is live again.
     pub(crate) live_within: Duration,
 }
@@ -93,6 +98,8 @@ pub(crate) fn check(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Li
         line.told = format!("{name}: {}", line.told);
         lines.push(line);
     }
+    let resuming = evidence.subscribers.iter().filter(|(_, seen)| !seen.stretches.is_empty());
+    lines.extend(resuming.map(|(_, seen)| resumed(evidence, seen, rules)));
     if rules.seamless {
         lines.push(seams(evidence));
     }
@@ -107,6 +114,38 @@ pub(crate) fn check(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Li
         told: format!("{} latest prices are not the newest tick", evidence.latest_that_differ),
     });
     (lines, sums)
+}
+
+/// Who comes back with its tokens has every tick that history has between its first and its last one, or was told otherwise.
+fn resumed(evidence: &Evidence, seen: &Seen, rules: Rules) -> Line {
+    let mut stored: BTreeMap<&str, BTreeSet<(u32, u64)>> = BTreeMap::new();
+    for row in &evidence.stored {
+        let positions = stored.entry(&row.product).or_default();
+        positions.extend(row.sequence.map(|sequence| (row.run, sequence)));
+    }
+    let (mut missing, mut compared) = (Found::default(), 0);
+    for (product, stretches) in &seen.stretches {
+        let stored = stored.remove(product.as_str()).unwrap_or_default();
+        for stretch in stretches {
+            let (Some(first), Some(last)) = (stretch.first(), stretch.last()) else { continue };
+            let given: BTreeSet<&(u32, u64)> = stretch.iter().collect();
+            compared += given.len();
+            let not_given = stored.range(*first..=*last).filter(|position| !given.contains(position));
+            not_given.for_each(|position| missing.add(|| format!("{product} {position:?}")));
+        }
+    }
+    let told = seen.not_recovered.len();
+    let mut line = missing.line("resumed", "that history has are missing");
+    line.ok &= compared > 0 && rules.not_recovered == (told > 0) && seen.refused.is_empty();
+    let some = |texts: &[String]| texts.iter().take(EXAMPLES_MAX).cloned().collect::<Vec<_>>().join("; ");
+    line.told = format!(
+        "{compared} ticks over {} connections, {}; {told} times not recovered: {}; refused: {}",
+        seen.connections,
+        line.told,
+        some(&seen.not_recovered),
+        some(&seen.refused)
+    );
+    line
 }
 
 /// Everything by which somebody downstream could notice that something happened.

@@ -51,6 +51,12 @@ pub(crate) struct Seen {
     pub(crate) connections: u64,
     /// What it was told of holes, repairs and stale feeds.
     pub(crate) told: Vec<String>,
+    /// Of who comes back with its tokens: the positions of each product, in stretches. Within one nothing may be missing.
+    pub(crate) stretches: BTreeMap<String, Vec<Vec<(u32, u64)>>>,
+    /// What it was told cannot be given.
+    pub(crate) not_recovered: Vec<String>,
+    /// Requests that were refused.
+    pub(crate) refused: Vec<String>,
 }
 
 impl Seen {
@@ -58,6 +64,22 @@ impl Seen {
     pub(crate) fn connected(&mut self) {
         self.connections += 1;
         self.positions.clear();
+    }
+
+    /// What comes of a product from here on has no connection to what came before.
+    pub(crate) fn begins(&mut self, product: &str) {
+        self.positions.remove(product);
+        self.stretches.entry(product.to_owned()).or_default().push(Vec::new());
+    }
+
+    /// Takes note of a tick that is asked for from where the one before ended. What came already is given again when its token
+    /// is older.
+    pub(crate) fn follows(&mut self, product: &str, position: (u32, u64)) {
+        if let Some(stretch) = self.stretches.get_mut(product).and_then(|stretches| stretches.last_mut())
+            && stretch.last().is_none_or(|last| *last < position)
+        {
+            stretch.push(position);
+        }
     }
 
     /// Takes note of the state that a subscription begins with: ticks come after it.

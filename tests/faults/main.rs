@@ -12,6 +12,7 @@ mod evidence;
 mod live;
 mod options;
 mod report;
+mod resuming;
 mod roles;
 mod scenarios;
 mod subscribers;
@@ -38,6 +39,7 @@ fn rules(options: &Options) -> Rules {
         broker_lost: false,
         feed_disordered: false,
         seamless: false,
+        not_recovered: false,
         live_within: options.live_within,
     }
 }

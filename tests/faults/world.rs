@@ -9,7 +9,8 @@ use testkit::{NatsServer, Postgres, Process, Proxy, Scratch};
 use crate::{
     check::{self, Line, Rules, Sums},
     evidence::{Evidence, Reject, Seen},
-    live::Life,
+    live::{CLIENTS, Life},
+    resuming::resuming,
     roles::{Links, Role, Surroundings},
     subscribers::{self, Accepted, Watched},
     support::{self, SOON, START, ledgerflux},
@@ -53,6 +54,7 @@ pub(crate) struct World {
     pub(crate) life: Life,
     websocket: Watched<Seen>,
     grpc: Watched<Seen>,
+    resuming: Watched<Seen>,
     accepted: Watched<Accepted>,
     started: Instant,
     scratch: Scratch,
@@ -83,7 +85,8 @@ impl World {
         let mut world = World {
             rng: fastrand::Rng::with_seed(setup.seed),
             websocket: subscribers::websocket(clients.clone(), products.clone()),
-            grpc: subscribers::grpc(clients),
+            grpc: subscribers::grpc(clients.clone()),
+            resuming: resuming(clients, products.clone()),
             accepted: subscribers::witness(&nats.url()).await,
             life: Life::new(&database, products),
             started: Instant::now(),
@@ -155,7 +158,9 @@ impl World {
             addresses.push((role.name(), process.address("ops", START).await));
         }
         let query = self.surroundings.links.get("query").address();
-        self.life.await_live(fault, since, &addresses, &query, [&self.websocket, &self.grpc]).await
+        self.life
+            .await_live(fault, since, &addresses, &query, [&self.websocket, &self.grpc, &self.resuming])
+            .await
     }
 
     /// Lets the load go on for a while.
@@ -179,8 +184,8 @@ impl World {
         read_rejects(&bus, &mut evidence).await;
         read_events(&bus, &mut evidence).await;
         evidence.read_database(&self.postgres, &self.database).await;
-        let seen = |subscriber: &Watched<Seen>| subscriber.lock().clone();
-        evidence.subscribers = vec![("websocket", seen(&self.websocket)), ("grpc", seen(&self.grpc))];
+        let seen = [&self.websocket, &self.grpc, &self.resuming].map(|client| client.lock().clone());
+        evidence.subscribers = CLIENTS.into_iter().zip(seen).collect();
         let mut truth = Truth::default();
         self.truths.iter().for_each(|file| truth.add_file(file));
         let (mut lines, sums) = check::check(&truth, &evidence, rules);
@@ -211,7 +216,7 @@ impl World {
         })
         .await;
         // What was acknowledged last is counted by whoever follows within a moment.
-        self.life.await_quiet([&self.websocket, &self.grpc]).await;
+        self.life.await_quiet([&self.websocket, &self.grpc, &self.resuming]).await;
         bus
     }
 

@@ -121,6 +121,8 @@ pub(crate) enum Start {
     LastPerSubject,
     /// With the first message after this sequence.
     After(u64),
+    /// With the oldest message that is at most this old.
+    Recent(Duration),
 }
 
 /// A message of an ordered reader.

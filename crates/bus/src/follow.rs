@@ -1,6 +1,6 @@
 //! Reading everything: an ordered view of a whole stream that leaves no trace in it and misses nothing unnoticed.
 
-use std::marker::PhantomData;
+use std::{marker::PhantomData, time::Duration};
 
 use domain::{FeedEvent, RejectedTick, Snapshot, TickBatch, UnixNanos};
 use opentelemetry::Context;
@@ -23,6 +23,8 @@ pub enum FollowFrom {
     LastPerSubject,
     /// With the first message after this sequence; 0: with the oldest there is.
     AfterSequence(u64),
+    /// With the oldest message that was stored within this time before now, by the clock of this machine.
+    Recent(Duration),
 }
 
 /// One message of a stream that is followed.
@@ -149,6 +151,7 @@ impl<T: Payload> Follower<T> {
         let start = match from {
             FollowFrom::LastPerSubject => Start::LastPerSubject,
             FollowFrom::AfterSequence(after) => Start::After(after),
+            FollowFrom::Recent(age) => Start::Recent(age),
         };
         Self {
             bus: bus.clone(),
@@ -214,8 +217,13 @@ impl<T: Payload> Follower<T> {
         let known = self.created.replace(state.created);
         let mut attached =
             Attached { reader, last: 0, gapless_from: state.last_sequence, found: None, held: None };
-        let Start::After(after) = self.start else {
-            return attached;
+        let after = match self.start {
+            Start::LastPerSubject => return attached,
+            Start::After(after) => after,
+            Start::Recent(_) => {
+                attached.gapless_from = 0;
+                return attached;
+            }
         };
         attached.last = after;
         attached.gapless_from = after;
@@ -293,8 +301,8 @@ impl<T: Payload> Follower<T> {
     fn detach(&mut self) {
         if let Some(attached) = self.attached.take() {
             self.failed = true;
-            // Before the first message of a start with the last ones, everything is still to come.
-            if attached.last > 0 || self.start != Start::LastPerSubject {
+            // Before the first message of a start that names none, everything is still to come.
+            if attached.last > 0 || matches!(self.start, Start::After(_)) {
                 self.start = Start::After(attached.last);
             }
         }

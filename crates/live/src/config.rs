@@ -11,7 +11,8 @@ pub struct Config {
     pub ring_ticks_max: NonZeroUsize,
     /// How many ticks of a product are kept however old they are, within the limits.
     pub ring_ticks_kept: NonZeroUsize,
-    /// How long further ticks are kept, within the limits.
+    /// How long further ticks are kept, within the limits. At its start the feed reads the ticks of this time from the stream,
+    /// as far as it can be done at once; with zero it starts with the newest ones alone.
     pub ring_age: Duration,
     /// The most bytes kept for each product, the encoded frames of its ticks included (estimated).
     pub ring_bytes_max: usize,

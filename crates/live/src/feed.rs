@@ -1,6 +1,9 @@
 //! The live state, shared by one publisher and all subscribers of a process.
 
-use std::sync::{Arc, RwLock};
+use std::{
+    sync::{Arc, RwLock},
+    time::Duration,
+};
 
 use bus::Bus;
 use domain::{FeedEvent, Instrument, ProductDetails, Snapshot, TickBatch};
@@ -203,6 +206,23 @@ impl Shared {
     pub(crate) fn refill(&self, snapshots: Vec<Snapshot>, batches: Vec<(u64, TickBatch)>) {
         let applied = self.write(None, |state| state.refill(snapshots, batches));
         self.record(applied);
+    }
+
+    /// How far back the ticks are wanted that were there before the start.
+    pub(crate) fn reach(&self) -> Duration {
+        self.read(LiveState::reach)
+    }
+
+    /// An empty state to be filled while nobody looks.
+    pub(crate) fn beside(&self) -> LiveState {
+        self.read(LiveState::beside)
+    }
+
+    /// Takes over what was gathered beside the state, before anything else is applied.
+    pub(crate) fn begin(&self, recent: LiveState, snapshots: Vec<Snapshot>) {
+        let accepted = recent.ticks();
+        self.write(None, |state| state.begin(recent, snapshots));
+        self.record(Applied { accepted, ..Applied::default() });
     }
 
     pub(crate) fn publish_event(&self, event: FeedEvent) {

@@ -6,6 +6,8 @@
 //! on another stream. So a snapshot counts only when it is still ahead after every tick was seen that `LF_TICKS` held when
 //! it came: its own ticks went into that stream before it was made.
 
+mod recent;
+
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bus::{BrokerError, Bus, FollowError, FollowFrom, StreamKind};
@@ -24,11 +26,11 @@ const SETTLE_MAX: Duration = Duration::from_secs(5);
 
 /// Follows `LF_TICKS` for as long as it is not aborted.
 ///
-/// It begins with the newest snapshots and the newest batches, whichever are newer, and goes on behind the newest of those
-/// batches. What the stream lost before it was read is made up for in the same way, and the subscribers are told.
+/// It begins with the newest snapshots and the newest batches, whichever are newer, and with the ticks of the last minute
+/// before; it goes on behind the newest of those batches. What the stream lost before it was read is made up for in the same way, and the subscribers are told.
 pub(crate) async fn ticks(bus: Bus, shared: Arc<Shared>) {
     let mut pulse = Pulse::new(StreamKind::Ticks, Arc::clone(&shared));
-    let newest = fill(&bus, &shared, &mut pulse).await;
+    let newest = begin(&bus, &shared, &mut pulse).await;
     shared.set_ticks_seen(newest);
     let mut follower = bus.follow_ticks(FollowFrom::AfterSequence(newest));
     let mut behind = true;
@@ -135,6 +137,18 @@ pub(crate) async fn events(bus: Bus, shared: Arc<Shared>) {
             Err(error) => debug!(%error, "events were lost"),
         }
     }
+}
+
+/// Takes over the newest state that the bus holds for the first time, and the recent past with it. Returns the newest message
+/// of `LF_TICKS` in it.
+async fn begin(bus: &Bus, shared: &Shared, pulse: &mut Pulse) -> u64 {
+    let (snapshots, batches) = persist(pulse, || newest(bus)).await;
+    let (stored, products) = (snapshots.len(), batches.len());
+    let last = batches.last().map_or(0, |(sequence, _)| *sequence);
+    let recent = recent::gather(bus, batches, shared.reach(), || shared.beside()).await;
+    info!(snapshots = stored, products, ticks = recent.ticks(), last, "took over the newest state");
+    shared.begin(recent, snapshots);
+    last
 }
 
 /// Takes over the newest state that the bus holds and returns the newest message of `LF_TICKS` in it.

@@ -38,7 +38,8 @@ pub struct Read {
 #[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) instrument: Instrument,
-    pub(crate) number: u32,
+    /// No other question of this subscriber has it, also none of the same product before it was left and added again.
+    pub(crate) number: u64,
     pub(crate) question: Question,
 }
 
@@ -69,6 +70,8 @@ pub struct Reader {
     /// Where the next read begins, so that no product starves the others.
     turn: usize,
     pace: Pace,
+    /// How many questions were asked.
+    asked: u64,
     /// Products were added, and their past has not been given to its end yet.
     live_due: bool,
     /// The epoch of the read before.
@@ -89,6 +92,7 @@ impl Reader {
             snapshots_due: false,
             turn: 0,
             pace: Pace::new(policy),
+            asked: 0,
             live_due: false,
             epoch: state.epoch(),
             ended: None,
@@ -163,7 +167,8 @@ impl Reader {
     }
 
     /// The text of a token that resumes the whole subscription from here; `None` while it is not known which history this
-    /// is or where some product begins, when there are no products, and when they are too many for one token.
+    /// is or where some product begins, while a state that was asked for was not given, when there are no products, and when
+    /// they are too many for one token.
     pub fn token(&self, state: &LiveState) -> Option<String> {
         let epoch = state.epoch()?;
         if self.cursors.is_empty() && !self.all {
@@ -240,7 +245,9 @@ impl Reader {
             if room == 0 {
                 break;
             }
-            if let Some((number, question)) = cursor.question(state, moment) {
+            let number = self.asked + 1;
+            if let Some(question) = cursor.question(number, state, moment) {
+                self.asked = number;
                 asks.push(Ask { instrument: cursor.instrument.clone(), number, question });
                 room -= 1;
             }
@@ -253,13 +260,13 @@ impl Reader {
         &mut self,
         state: &LiveState,
         instrument: &Instrument,
-        number: u32,
+        number: u64,
         answer: Answer,
         now: Instant,
     ) {
         let at = self.by_instrument.get(instrument).copied();
         if let Some(cursor) = at.and_then(|at| self.cursors.get_mut(at)) {
-            cursor.answered(state, number, answer, now);
+            cursor.answered(number, state, answer, now);
         }
     }
 

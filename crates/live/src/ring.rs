@@ -79,6 +79,11 @@ impl Ring {
         self.ticks.front()
     }
 
+    /// The ticks after `position`.
+    pub(crate) fn since(&self, position: Position) -> impl Iterator<Item = &Arc<LiveTick>> {
+        self.ticks.iter().filter(move |tick| tick.position() > position)
+    }
+
     /// The index of the first tick at or after `from`, when nothing from there on is missing here.
     pub(crate) fn index_from(&self, from: Position) -> Option<u64> {
         if self.whole_from? > from {

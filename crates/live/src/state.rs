@@ -311,6 +311,7 @@ impl Market {
     }
 }
 
+mod begin;
 #[cfg(test)]
 pub(crate) mod samples;
 #[cfg(test)]

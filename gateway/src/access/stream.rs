@@ -4,12 +4,13 @@ use std::{
     num::NonZeroU32,
     pin::Pin,
     task::{Context, Poll},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use futures::{FutureExt as _, Stream, StreamExt as _, future::BoxFuture};
 use live::{Rate, TokenBucket};
 use metrics::counter;
+use tokio::time::sleep;
 use tonic::Status;
 
 use super::{Caller, Ended, Seat, status};
@@ -23,19 +24,30 @@ const START_MESSAGES: u32 = 2_000;
 /// A stream of messages, or of an error at its end.
 pub(crate) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
+/// How long a stream may take to say from where its client may go on, once the time of its caller is over.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
+
 /// `messages` until the time of `caller` is over or, where every message is sent (`is_metered`), until they are more than it may
-/// take. It holds the seat for as long.
+/// take. It holds the seat for as long. Messages that end by themselves then have `farewell` for it.
 pub(crate) fn until_ended<T: Send + 'static>(
     messages: Messages<T>,
     caller: Caller,
     seat: Seat,
     is_metered: bool,
+    farewell: Duration,
 ) -> Messages<T> {
     if caller.is_anybody() {
         return messages;
     }
     let meter = is_metered.then(|| Meter::of(&caller)).flatten();
-    Box::pin(UntilEnded { messages: Some(messages), ended: caller.ended().boxed(), meter, _seat: seat })
+    let ended = async move {
+        let ended = caller.ended().await;
+        if !farewell.is_zero() {
+            sleep(farewell).await;
+        }
+        ended
+    };
+    Box::pin(UntilEnded { messages: Some(messages), ended: ended.boxed(), meter, _seat: seat })
 }
 
 struct UntilEnded<T> {

@@ -7,6 +7,7 @@
 
 mod answer;
 mod call;
+mod listing;
 mod permission;
 mod pool;
 mod resolve;
@@ -73,7 +74,7 @@ impl Forward {
         Self { caller: Some(Caller::anonymous()), ..self.clone() }
     }
 
-    async fn forward(self, request: Request<Body>) -> Result<Response<Body>, Status> {
+    async fn forward(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
             counter!(names::FORWARDED, "outcome" => "shed").increment(1);
             return Err(status::too_many_forwarded(self.config.forwarded_max));
@@ -82,6 +83,10 @@ impl Forward {
             Some(ourselves) => ourselves,
             None => access::caller_of(request.extensions())?,
         };
+        if caller.only().is_some() {
+            // What has to be looked at, on the way there or back, comes as it is.
+            request.headers_mut().remove("grpc-accept-encoding");
+        }
         let call = Call::read(request, &self.config).await?;
         permission::check(&caller, &call).inspect_err(|_| {
             counter!(names::FORWARDED, "outcome" => "denied").increment(1);
@@ -89,12 +94,17 @@ impl Forward {
         // A stream of history is one like any other: it counts, and ends with the time of its caller.
         let stay = call.is_stream().then(|| Stay::new(&caller)).transpose()?;
         let deadline = call.deadline;
+        let is_narrowed = listing::concerns(&call, &caller);
         let answered = tokio::time::timeout_at(deadline, self.query.oneshot(call)).await;
         let outcome = match answered {
             Ok(Ok(answer)) => {
                 self.reachable.set_ready();
                 counter!(names::FORWARDED, "outcome" => "answered").increment(1);
-                return Ok(answer.into_response(place, stay));
+                let response = answer.into_response(place, stay);
+                if is_narrowed {
+                    return listing::narrowed(response, &caller, deadline).await;
+                }
+                return Ok(response);
             }
             Ok(Err(failure)) => failure,
             Err(_) => Failure::OutOfTime,

@@ -4,15 +4,20 @@ use std::{pin::Pin, vec};
 
 use bytes::Bytes;
 use domain::{EventKind, FeedEvent, FeedState, Instrument, MarketState, Snapshot, UnixNanos};
-use futures::{Stream, StreamExt, stream};
+use futures::{FutureExt as _, Stream, StreamExt, future::BoxFuture, stream};
 use live::{Delivery, Encoding, Ended, Event, LiveFeed, LiveTick, Subscription};
+use metrics::counter;
 use prost::Message;
 use proto::v1::{self, StreamEventKind, subscribe_response};
 use runtime::{ErrorChain, Shutdown};
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{status, subscribe::Plan};
-use crate::clients::Client;
+use crate::{
+    access::{self, Caller},
+    clients::Client,
+    metrics as names,
+};
 
 /// How many messages are handed over at once.
 const BATCH_MAX: usize = 256;
@@ -25,15 +30,24 @@ struct Subscriber {
     subscription: Subscription,
     client: Client,
     shutdown: Shutdown,
+    /// When the time of its caller is over.
+    over: BoxFuture<'static, access::Ended>,
     /// Nothing follows.
     is_over: bool,
 }
 
 /// Begins a subscription.
-pub(super) fn frames(feed: &LiveFeed, plan: &Plan, client: Client, shutdown: Shutdown) -> Frames {
+pub(super) fn frames(
+    feed: &LiveFeed,
+    plan: &Plan,
+    client: Client,
+    shutdown: Shutdown,
+    caller: Caller,
+) -> Frames {
     let mut subscription = Subscription::idle(feed, plan.policy).with_checkpoints();
     plan.apply(&mut subscription);
-    let subscriber = Subscriber { subscription, client, shutdown, is_over: false };
+    let subscriber =
+        Subscriber { subscription, client, shutdown, over: caller.ended().boxed(), is_over: false };
     let batches = stream::unfold(subscriber, |mut subscriber| async move {
         let batch = subscriber.next().await?;
         Some((stream::iter(batch), subscriber))
@@ -46,10 +60,15 @@ impl Subscriber {
         if self.is_over {
             return None;
         }
-        let batch = match self.shutdown.run_until(self.subscription.next_batch(BATCH_MAX)).await {
-            Some(Ok(deliveries)) => self.encode(&deliveries),
-            Some(Err(ended)) => self.end(&ended),
-            None => self.close("the server restarts".into(), status::restarting()),
+        let next = self.shutdown.run_until(self.subscription.next_batch(BATCH_MAX));
+        let batch = tokio::select! {
+            biased;
+            over = &mut self.over => self.end_access(over),
+            next = next => match next {
+                Some(Ok(deliveries)) => self.encode(&deliveries),
+                Some(Err(ended)) => self.end(&ended),
+                None => self.close("the server restarts".into(), status::restarting()),
+            },
         };
         Some(batch.into_iter())
     }
@@ -62,13 +81,21 @@ impl Subscriber {
         lagged.into_iter().map(Ok).chain(closing).collect()
     }
 
+    fn end_access(&mut self, over: access::Ended) -> Vec<Result<Bytes, Status>> {
+        counter!(names::ACCESS_ENDED, "reason" => over.as_str()).increment(1);
+        let status = access::status::ended(over);
+        self.close(status.message().to_owned(), status)
+    }
+
     /// The last messages: from where the client may go on, and why it has to.
     fn close(&mut self, detail: String, status: Status) -> Vec<Result<Bytes, Status>> {
         self.is_over = true;
         status::count(&status);
         let closing = event(StreamEventKind::Closing, None, |event| {
             event.resume_token = self.subscription.token().unwrap_or_default();
-            event.retry_delay = Some(proto::duration(status::RETRY_DELAY));
+            // Nobody gets in again with what has expired or was revoked.
+            event.retry_delay =
+                (status.code() != Code::Unauthenticated).then(|| proto::duration(status::RETRY_DELAY));
             event.detail = detail;
         });
         vec![Ok(closing), Err(status)]

@@ -59,8 +59,10 @@ impl Streaming {
         let is_lossless = plan.policy == Policy::Lossless;
         let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
         let seat = access::sit_down(&caller)?;
-        let frames = stream::frames(self.candles.feed(), &plan, client, self.shutdown.clone());
-        Ok(tonic::Response::new(access::until_ended(frames, caller, seat, is_lossless)))
+        let frames =
+            stream::frames(self.candles.feed(), &plan, client, self.shutdown.clone(), caller.clone());
+        let frames = access::until_ended(frames, caller, seat, is_lossless, access::FAREWELL);
+        Ok(tonic::Response::new(frames))
     }
 
     fn stream_candles(
@@ -73,7 +75,8 @@ impl Streaming {
         let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
         let seat = access::sit_down(&caller)?;
         let frames = candles::frames(&self.candles, plan, client, self.shutdown.clone())?;
-        Ok(tonic::Response::new(access::until_ended(frames, caller, seat, false)))
+        // Candles have no token to go on with.
+        Ok(tonic::Response::new(access::until_ended(frames, caller, seat, false, Duration::ZERO)))
     }
 }
 

@@ -84,6 +84,9 @@ impl Plan {
 
     /// The same plan within what `caller` may see and take.
     pub(crate) fn limited_to(mut self, caller: &Caller, config: &Config) -> Result<Self, Status> {
+        if let Some(other) = self.places.keys().find(|instrument| !caller.allows(instrument)) {
+            return Err(access::status::product_not_allowed(other));
+        }
         self.products = access::narrowed(self.products, caller, config.products_max)?;
         if let Policy::Conflate { rate: Some(rate), .. } = &mut self.policy {
             *rate = caller.rate(*rate);

@@ -21,6 +21,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 use super::{
+    frame,
     refusal::{Code, Refusal},
     request::{Selection, Subscribe},
     upgrade::Sessions,
@@ -78,9 +79,8 @@ pub(super) async fn admit<S: AsyncRead + AsyncWrite + Unpin>(
                 Some(Err(_)) => check(sessions, None)?,
                 None => return Err(close(CloseCode::Restart, "the server restarts, connect again")),
             };
-            let name = serde_json::Value::from(caller.name());
             // It goes before everything that the session has to say.
-            wire.push(Frame::text(&format!(r#"{{"op":"auth","name":{name}}}"#)));
+            wire.push(Frame::text(&frame::auth(caller.name())));
             caller
         }
     };
@@ -131,6 +131,16 @@ fn close(code: CloseCode, reason: &str) -> CloseFrame {
 impl Admitted {
     pub(super) fn new(caller: Caller, seat: Seat) -> Self {
         Self { meter: Meter::of(&caller), caller, _seat: seat }
+    }
+
+    /// The answer to credentials that come later. Where nobody is asked for any, a client that has some need not know.
+    pub(super) fn greet_again(&self) -> Result<Frame, Refusal> {
+        let name = self.caller.name();
+        if self.caller.is_anybody() {
+            return Ok(Frame::text(&frame::auth(name)));
+        }
+        let message = format!("auth comes first, and once: this connection is that of {name}");
+        Err(Refusal::new(Code::InvalidOperation, message))
     }
 
     /// When the time of the caller is over, and why.

@@ -68,13 +68,16 @@ impl Dialect {
         Frame(tick.frame(encoding, |tick| encode(tick).0))
     }
 
-    /// The server ends; whoever resumes elsewhere loses nothing.
-    pub(super) fn closing(self, token: Option<&str>) -> Frame {
+    /// The server ends the connection; whoever resumes with the token loses nothing.
+    pub(super) fn closing(self, why: &str, token: Option<&str>) -> Frame {
         match self {
-            Self::Json(_) => Frame::text(&frame::event("closing", None, [("token", token.into())])),
+            Self::Json(_) => {
+                let members = [("detail", why.into()), ("token", token.into())];
+                Frame::text(&frame::event("closing", None, members))
+            }
             Self::Protobuf => Frame::binary(&stream::event(StreamEventKind::Closing, None, |event| {
                 event.resume_token = token.unwrap_or_default().into();
-                event.detail = "the server restarts".into();
+                event.detail = why.into();
             })),
         }
     }

@@ -107,6 +107,11 @@ pub(crate) fn pong(t: &str) -> String {
     format!(r#"{{"op":"pong","t":{t}}}"#)
 }
 
+/// The client is let in under this name.
+pub(crate) fn auth(name: &str) -> String {
+    format!(r#"{{"op":"auth","name":{}}}"#, Value::from(name))
+}
+
 /// What the client asked for cannot be done.
 pub(crate) fn error(refusal: &Refusal) -> String {
     let message = Value::from(refusal.message.as_str());

@@ -26,6 +26,8 @@ pub(crate) enum Request {
     Unsubscribe(Selection),
     /// The JSON text to send back.
     Ping(String),
+    /// Credentials, which are not looked at any more.
+    Auth,
 }
 
 /// Which products.
@@ -77,6 +79,7 @@ impl Request {
             Ok("subscribe") => subscribe(&members).map(Self::Subscribe),
             Ok("unsubscribe") => selection(&members, Code::UnsubscribeError).map(Self::Unsubscribe),
             Ok("ping") => ping(&members).map(Self::Ping),
+            Ok("auth") => Ok(Self::Auth),
             _ => {
                 let said = clip(operation.get());
                 Err(Refusal::new(Code::InvalidOperation, format!("op is {said}, allowed: {known}")))

@@ -24,6 +24,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn obey(&mut self, text: &str) -> Result<Option<Frame>, Refusal> {
         match Request::parse(text)? {
             Request::Ping(t) => return Ok(Some(Frame::text(&frame::pong(&t)))),
+            Request::Auth => return self.admitted.greet_again().map(Some),
             Request::Subscribe(subscribe) => self.subscribe(self.admitted.narrowed(subscribe)?)?,
             Request::Unsubscribe(Selection::All) => {
                 self.is_of_all = false;
@@ -154,7 +155,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     pub(super) fn farewell(&mut self, end: End, ended: Option<&Ended>) {
         let token = self.subscription.token();
         let told = match (end, ended) {
-            (End::Restart, _) if self.wants_events => self.dialect.closing(token.as_deref()),
+            (End::Restart | End::Access(_), _) if self.wants_events => {
+                let reason = end.close().map(|close| close.reason.to_string()).unwrap_or_default();
+                self.dialect.closing(&reason, token.as_deref())
+            }
             (_, Some(ended)) => self.dialect.ended(ended, token.as_deref()),
             _ => return,
         };

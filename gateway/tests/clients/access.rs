@@ -71,7 +71,7 @@ impl Keys {
 }
 
 /// A token for `subject` that is good for `seconds`.
-fn token(seconds: i64) -> String {
+pub(crate) fn token(seconds: i64) -> String {
     let now = now().duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let exp = now.checked_add_signed(seconds).unwrap();
     let claims = format!(r#"{{"sub":"alice","exp":{exp},"products":["BTC-USD"]}}"#);
@@ -107,7 +107,7 @@ async fn end(stream: &mut Streaming<SubscribeResponse>) -> Status {
     }
 }
 
-fn reason(status: &Status) -> (Code, String) {
+pub(crate) fn reason(status: &Status) -> (Code, String) {
     (status.code(), status.get_error_details().error_info().unwrap().reason.clone())
 }
 

@@ -4,57 +4,16 @@ use std::time::Duration;
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpStream, tcp::OwnedReadHalf},
+    net::TcpStream,
     time::{Instant, timeout},
 };
 
-use crate::harness::{Gateway, PATIENCE, config_with};
-
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-const CONTINUATION: u8 = 9;
-/// GET / over http, by three entries of HPACK's table.
-const GET: &[u8] = &[0x82, 0x86, 0x84];
-
-fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(payload.len()).unwrap().to_be_bytes();
-    let mut frame = vec![length[1], length[2], length[3], kind, flags];
-    frame.extend(stream.to_be_bytes());
-    frame.extend(payload);
-    frame
-}
-
-fn hello() -> Vec<u8> {
-    [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
-}
-
-/// Reads to the end; returns the error code of the GOAWAY, if there is one.
-async fn goaway(socket: &mut OwnedReadHalf) -> Option<u32> {
-    let mut code = None;
-    let read = async {
-        loop {
-            let mut head = [0; 9];
-            if socket.read_exact(&mut head).await.is_err() {
-                return;
-            }
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; length as usize];
-            if socket.read_exact(&mut payload).await.is_err() {
-                return;
-            }
-            if head[3] == GOAWAY {
-                code = Some(u32::from_be_bytes(payload[4..8].try_into().unwrap()));
-            }
-        }
-    };
-    timeout(PATIENCE, read).await.expect("the connection is closed");
-    code
-}
+use crate::{
+    harness::{Gateway, PATIENCE, config_with},
+    http2::{
+        CONTINUATION, DATA, END_HEADERS, END_STREAM, GET, HEADERS, PING, RST_STREAM, frame, goaway, hello,
+    },
+};
 
 /// Somebody else, who must be answered all the time.
 async fn another_is_served(gateway: &Gateway) {
@@ -71,7 +30,11 @@ async fn floods_of_http2_end_the_connection_that_makes_them() {
     let resets: Vec<u8> = (0..20_000_u32)
         .flat_map(|at| {
             let stream = 2 * at + 1;
-            [frame(HEADERS, 0x5, stream, GET), frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())].concat()
+            [
+                frame(HEADERS, END_HEADERS | END_STREAM, stream, GET),
+                frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes()),
+            ]
+            .concat()
         })
         .collect();
     // Headers that never end.

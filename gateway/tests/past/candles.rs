@@ -8,7 +8,7 @@ use proto::v1::{
 use tokio::time::timeout;
 use tonic::{Code, Streaming};
 
-use crate::world::{Gateway, PATIENCE, START, World, second, tick};
+use crate::world::{Database, Gateway, PATIENCE, START, World, second, tick};
 
 fn request(interval: CandleInterval) -> StreamCandlesRequest {
     StreamCandlesRequest {
@@ -91,7 +91,15 @@ async fn until_open(stream: &mut Streaming<StreamCandlesResponse>, expected: &Ca
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn candles_form_from_ticks_and_equal_the_listed_ones_after_the_close() {
-    let world = World::start().await;
+    candles_equal_the_listed_ones(World::start().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn candles_equal_the_listed_ones_on_postgresql_too() {
+    candles_equal_the_listed_ones(World::start_on(Database::postgres().await).await).await;
+}
+
+async fn candles_equal_the_listed_ones(world: World) {
     // Four minutes and a half; memory has the last ticks only.
     let last = 38;
     world.keep(0..=last).await;

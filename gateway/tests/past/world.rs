@@ -1,6 +1,6 @@
 //! A bus, a store, a query service and a gateway, and a test that plays the part of normalizer and snapshotter.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use bus::Bus;
 use domain::{
@@ -10,9 +10,12 @@ use gateway::Config;
 use proto::v1::{
     market_data_service_client::MarketDataServiceClient, streaming_service_client::StreamingServiceClient,
 };
-use runtime::{Readiness, RoleContext, Shutdown, config::Sources};
+use runtime::{
+    Readiness, RoleContext, Shutdown,
+    config::{Flag, Sources},
+};
 use store::{Store, TickRow, WriteBatch};
-use testkit::Scratch;
+use testkit::{Postgres, Scratch};
 use tokio::{net::TcpListener, task::JoinHandle, time::timeout};
 use tonic::transport::Channel;
 
@@ -56,9 +59,15 @@ pub(crate) struct World {
     pub(crate) bus: Bus,
     pub(crate) store: Store,
     query: SocketAddr,
-    _database: Scratch,
+    _database: Database,
     shutdown: Shutdown,
     _serving: JoinHandle<Result<(), query::Error>>,
+}
+
+/// What the ticks are stored in, for as long as the world lasts.
+pub(crate) enum Database {
+    Sqlite(Scratch),
+    Postgres { url: String, _server: Arc<Postgres> },
 }
 
 pub(crate) struct Gateway {
@@ -67,10 +76,32 @@ pub(crate) struct Gateway {
     running: JoinHandle<Result<(), gateway::Error>>,
 }
 
+impl Database {
+    pub(crate) fn sqlite() -> Self {
+        Self::Sqlite(Scratch::new())
+    }
+
+    pub(crate) async fn postgres() -> Self {
+        let server = Postgres::shared().await;
+        let url = server.create_database().await;
+        Self::Postgres { url, _server: server }
+    }
+
+    fn url(&self) -> String {
+        match self {
+            Self::Sqlite(scratch) => format!("sqlite://{}?mode=rwc", scratch.join("test.db").display()),
+            Self::Postgres { url, .. } => url.clone(),
+        }
+    }
+}
+
 impl World {
     pub(crate) async fn start() -> Self {
-        let database = Scratch::new();
-        let url = format!("sqlite://{}?mode=rwc", database.join("test.db").display());
+        Self::start_on(Database::sqlite()).await
+    }
+
+    pub(crate) async fn start_on(database: Database) -> Self {
+        let url = database.url();
         migrations::migrate(&url, false).await.unwrap();
         let store = Store::connect(&store::Config { url, ..store::Config::default() }).await.unwrap();
         let bus = Bus::embedded(&bus::Config::default());
@@ -87,11 +118,21 @@ impl World {
 
     /// A gateway that keeps few ticks in memory and is ready.
     pub(crate) async fn gateway(&self) -> Gateway {
-        let mut sources = Sources::load(None, [], Vec::new()).unwrap();
+        self.gateway_with(32).await
+    }
+
+    /// One that keeps so many ticks of a product in memory.
+    pub(crate) async fn gateway_with(&self, ring_ticks_max: usize) -> Gateway {
+        self.gateway_of(ring_ticks_max, Vec::new()).await
+    }
+
+    /// One with these settings besides.
+    pub(crate) async fn gateway_of(&self, ring_ticks_max: usize, flags: Vec<Flag>) -> Gateway {
+        let mut sources = Sources::load(None, [], flags).unwrap();
         let mut config = sources.read("gateway", Config::read);
         sources.finish().unwrap();
         config.query = vec![format!("http://{}", self.query).parse().unwrap()];
-        config.live.ring_ticks_max = 32.try_into().unwrap();
+        config.live.ring_ticks_max = ring_ticks_max.try_into().unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (readiness, shutdown) = (Readiness::new(), Shutdown::new());

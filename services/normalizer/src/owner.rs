@@ -94,8 +94,9 @@ impl<'a> Owner<'a> {
             }
             let deadline = self.state.deadline().map(|at| at.saturating_since(UnixNanos::now()));
             let wait = match drain_until {
-                // Nothing more is waited for, except what another leg may still bring.
-                Some(_) => deadline.unwrap_or_default(),
+                // Nothing more is waited for, except what another leg may still bring; by a clock that was set back that would
+                // be far ahead.
+                Some(_) => deadline.unwrap_or_default().min(self.worker.config.fetch_wait),
                 None if holds_consumer => {
                     deadline.unwrap_or(Duration::MAX).min(self.worker.config.fetch_wait)
                 }

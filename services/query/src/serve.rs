@@ -66,7 +66,11 @@ async fn serve(
     latches: Latches,
 ) -> Result<(), Error> {
     // Only the newest state is asked for here, never the ticks before it.
-    let newest = live::Config { ring_ticks_max: NonZeroUsize::MIN, ..live::Config::default() };
+    let newest = live::Config {
+        ring_ticks_max: NonZeroUsize::MIN,
+        ring_age: Duration::ZERO,
+        ..live::Config::default()
+    };
     let live = LiveFeed::start(bus.clone(), newest);
     let board = Board::default();
     let open_gaps = OpenGaps::default();

@@ -17,6 +17,7 @@ const STRICT: Rules = Rules {
     broker_lost: false,
     feed_disordered: false,
     seamless: false,
+    not_recovered: false,
     live_within: Duration::from_secs(10),
 };
 
@@ -136,6 +137,32 @@ fn what_is_wrong_or_out_of_order_is_seen() {
         evidence.subscribers[0].1.tick("A-B", (0, 101), 1_000, None);
     };
     fails(again, STRICT, &[]);
+}
+
+#[test]
+fn a_hole_in_what_is_resumed_is_seen() {
+    let follow = |evidence: &mut Evidence, positions: &[u64]| {
+        let seen = &mut evidence.subscribers[0].1;
+        seen.begins("A-B");
+        positions.iter().for_each(|sequence| seen.follows("A-B", (0, 100 + sequence)));
+    };
+    fails(|evidence| follow(evidence, &[3, 4, 5, 4, 5, 6]), STRICT, &[]);
+    fails(|evidence| follow(evidence, &[3, 4, 6]), STRICT, &["resumed"]);
+    let told = |evidence: &mut Evidence| {
+        follow(evidence, &[3, 4]);
+        follow(evidence, &[7, 8]);
+        evidence.subscribers[0].1.not_recovered.push("A-B".into());
+    };
+    fails(told, STRICT, &["resumed"]);
+    let wiped = Rules { not_recovered: true, ..STRICT };
+    fails(told, wiped, &[]);
+    fails(|evidence| follow(evidence, &[3, 4]), wiped, &["resumed"]);
+    let refused = |evidence: &mut Evidence| {
+        follow(evidence, &[3, 4]);
+        evidence.subscribers[0].1.refused.push("INVALID_TOKEN".into());
+    };
+    fails(refused, STRICT, &["resumed"]);
+    fails(|evidence| follow(evidence, &[]), STRICT, &["resumed"]);
 }
 
 #[test]

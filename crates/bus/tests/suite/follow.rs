@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bus::{Bus, Config, FollowError, FollowFrom, Source, StreamKind, TickFollower};
 use domain::Instrument;
@@ -97,6 +97,28 @@ pub async fn a_late_follower_starts_with_the_last_of_each(substrate: Substrate) 
     assert!(waited.is_err());
     publish(&fixture.bus, [8]).await;
     assert_eq!(catch_up(&mut resumed).await, [(11, vec![8])]);
+}
+
+pub async fn a_follower_starts_with_what_is_recent(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    publish(&fixture.bus, 1..=3).await;
+    let all = Duration::from_secs(1_000_000_000_000);
+    for age in [all, Duration::from_secs(60)] {
+        let mut follower = fixture.bus.follow_ticks(FollowFrom::Recent(age));
+        assert_eq!(follower.attach().await.unwrap(), 3, "{age:?}");
+        assert_eq!(catch_up(&mut follower).await, [(1, vec![1]), (2, vec![2]), (3, vec![3])]);
+    }
+    // The first three are older than the pause, and the fourth is not as old as most of it.
+    let pause = Duration::from_secs(2);
+    tokio::time::sleep(pause).await;
+    let after_pause = Instant::now();
+    publish(&fixture.bus, [4]).await;
+    let mut follower = fixture.bus.follow_ticks(FollowFrom::Recent(after_pause.elapsed() + pause * 3 / 4));
+    assert_eq!(catch_up(&mut follower).await, [(4, vec![4])]);
+    let mut follower = fixture.bus.follow_ticks(FollowFrom::Recent(Duration::ZERO));
+    assert_eq!(follower.attach().await.unwrap(), 0);
+    publish(&fixture.bus, [5]).await;
+    assert_eq!(catch_up(&mut follower).await, [(5, vec![5])]);
 }
 
 pub async fn what_is_gone_is_told_with_its_range(substrate: Substrate) {

@@ -88,6 +88,7 @@ on_each_substrate! {
         four_followers_see_every_tick,
         one_message_is_found_by_its_number,
         a_late_follower_starts_with_the_last_of_each,
+        a_follower_starts_with_what_is_recent,
         what_is_gone_is_told_with_its_range,
         an_empty_stream_is_at_its_end,
         snapshots_are_followed_without_gaps;

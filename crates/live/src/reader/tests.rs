@@ -83,6 +83,26 @@ fn starts_now_or_with_a_snapshot() {
 }
 
 #[test]
+fn who_waits_while_the_state_begins_is_not_given_the_past() {
+    let (mut state, now) = (state(), Instant::now());
+    let mut readers = [Start::Now, Start::Snapshot].map(|start| {
+        let mut reader = Reader::new(&state, Policy::Lossless);
+        reader.add_all(&state, &start);
+        reader
+    });
+    let mut recent = state.beside();
+    recent.apply(1, batch("A", [1, 2, 3]));
+    state.begin(recent, Vec::new());
+    for reader in &mut readers {
+        assert_eq!(read(reader, &state, now), ["A@3=0"]);
+    }
+    state.apply(2, batch("A", [4]));
+    for reader in &mut readers {
+        assert_eq!(read(reader, &state, now), ["A:4+0"]);
+    }
+}
+
+#[test]
 fn a_snapshot_of_an_unknown_product_is_empty_and_its_ticks_follow() {
     let (mut state, now) = (state(), Instant::now());
     let mut reader = Reader::new(&state, Policy::default());
@@ -304,6 +324,7 @@ fn a_token_is_of_what_was_given_and_of_its_history() {
     state.apply(1, batch("A", [1, 2]));
     assert_eq!(reader.token(&state), None, "nobody knows which history it is");
     state.set_epoch(Some(epoch(1)));
+    assert_eq!(reader.token(&state), None, "whoever resumed with it would never see the state that is due");
     read(&mut reader, &state, now);
     let token = Token::parse(&reader.token(&state).unwrap()).unwrap();
     state.apply(2, batch("A", [3]));

@@ -119,3 +119,36 @@ fn products_are_bounded() {
     assert!(!state.is_behind(&other) && !state.apply_snapshot(other));
     assert_eq!(state.products(), 1);
 }
+
+#[test]
+fn it_begins_with_the_recent_past_and_stands_on_what_is_stored() {
+    let mut state = state();
+    let mut recent = state.beside();
+    let quiet = |sequence| Tick { last_trade: None, ..tick("BTC-USD", 0, sequence) };
+    recent.apply(1, batch_of("BTC-USD", (5..=9).map(quiet).collect()));
+    recent.apply(2, batch("ETH-USD", [3]));
+    let stored = |product: &str, sequence| Snapshot::first(&tick(product, 0, sequence)).unwrap();
+    state.begin(recent, vec![stored("BTC-USD", 7), stored("ETH-USD", 8), stored("ADA-USD", 4)]);
+    let told = |product: &str| {
+        let snapshot = state.snapshot(&instrument(product)).unwrap();
+        let price = |side: &Option<(domain::Quote, _)>| side.as_ref().unwrap().0.price;
+        let trade = snapshot.state.last_trade.as_ref().unwrap().0.price;
+        (snapshot.position.sequence, trade, price(&snapshot.state.best_bid))
+    };
+    // The trade is known from what is stored, the bid from the ticks since.
+    assert_eq!(told("BTC-USD"), (9, Decimal::from(7), Decimal::from(9)));
+    // What is stored is ahead of the stream: the ring goes on behind it.
+    assert_eq!(told("ETH-USD"), (8, Decimal::from(8), Decimal::from(8)));
+    assert_eq!(told("ADA-USD").0, 4);
+    let ring = |product: &str| &state.market(state.find(&instrument(product)).unwrap()).unwrap().ring;
+    assert_eq!(ring("BTC-USD").index_from(position(0, 5)), Some(0));
+    assert_eq!(
+        (ring("ETH-USD").index_from(position(0, 8)), ring("ETH-USD").oldest().is_none()),
+        (None, true)
+    );
+    assert_eq!(ring("ETH-USD").index_from(position(0, 9)), Some(ring("ETH-USD").end()));
+    // The epoch that becomes known later is that of the ticks before too.
+    state.set_epoch(Some(crate::epoch::EpochId::from_bytes([1; 8])));
+    let ring = &state.market(state.find(&instrument("BTC-USD")).unwrap()).unwrap().ring;
+    assert!(!ring.oldest().unwrap().token().is_empty());
+}

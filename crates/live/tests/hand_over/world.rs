@@ -148,6 +148,15 @@ pub(crate) struct Seen {
     index: usize,
 }
 
+/// How a product is started in mid-session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    Now,
+    Snapshot,
+    Time,
+    After,
+}
+
 pub(crate) fn feed(list: &List, ring: usize) -> LiveFeed {
     let config = Config {
         ring_ticks_max: ring.try_into().unwrap(),
@@ -218,6 +227,36 @@ impl World {
         self.feed.refill(Vec::new(), vec![(9, batch(&[new]))]);
     }
 
+    /// The subscriber leaves a product and adds it again, with another start: at the place that lies `back` ticks before the
+    /// newest where the start has a place.
+    pub(crate) fn again(&mut self, product: &str, back: usize, how: How) {
+        if self.ended {
+            return;
+        }
+        let (place, newest) = self.list.with(product, |stored| {
+            let place = |index: usize| {
+                let last = index.checked_sub(1).and_then(|at| stored.arrived.get(at)?.position());
+                Seen { last, index }
+            };
+            (place(stored.arrived.len().saturating_sub(back)), place(stored.arrived.len()))
+        });
+        let (start, seen) = match (how, place.last) {
+            (How::Snapshot, _) => (Start::Snapshot, None),
+            (How::After, Some(last)) => (Start::After(last), Some(place)),
+            (How::Time, _) | (How::After, None) => {
+                let second = i64::try_from(place.index).unwrap() + 1;
+                (Start::Time(UnixNanos::from_seconds(second).unwrap()), Some(place))
+            }
+            (How::Now, _) => (Start::Now, Some(newest)),
+        };
+        self.subscription.remove(&instrument(product));
+        self.subscription.add(instrument(product), &start);
+        match seen {
+            Some(seen) => drop(self.seen.insert(product.to_owned(), seen)),
+            None => drop(self.seen.remove(product)),
+        }
+    }
+
     /// Comes back with the token, if it has one.
     fn resume(&mut self) {
         self.ended = false;
@@ -284,7 +323,8 @@ impl World {
                 skipped
             );
         }
-        *seen = Seen { last: Some(position), index: index.unwrap_or(0) };
+        // The snapshot of a product that nobody knows has no place.
+        *seen = Seen { last: index.map(|_| position), index: index.unwrap_or(0) };
         Ok(())
     }
 

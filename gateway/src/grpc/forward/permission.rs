@@ -1,13 +1,13 @@
 //! Which calls a caller that may see some products only may make.
 //!
-//! Only then is a request decoded, and of it only which products it is about. A method that is not known here is not for such
-//! callers.
+//! Only then is a request decoded, and of it only which products it is about. A list of all products is narrowed on its way
+//! back ([`listing`]). A method that is not known here is not for such callers.
 
 use prost::Message as _;
 use proto::v1;
 use tonic::Status;
 
-use super::call::Call;
+use super::{call::Call, listing};
 use crate::access::{Caller, status};
 
 /// What a call is about.
@@ -16,6 +16,9 @@ type Asked = (String, Vec<String>);
 /// Refuses what `caller` may not see.
 pub(super) fn check(caller: &Caller, call: &Call) -> Result<(), Status> {
     if caller.only().is_none() {
+        return Ok(());
+    }
+    if listing::concerns(call, caller) {
         return Ok(());
     }
     let (venue, products) = asked(call.method(), message(&call.body)?)?;
@@ -66,7 +69,7 @@ fn asked(method: &str, message: &[u8]) -> Result<Asked, Status> {
         "ListCandles" => one!(v1::ListCandlesRequest),
         "ListGaps" => one!(v1::ListGapsRequest),
         "GetPipelineStatus" => several!(v1::GetPipelineStatusRequest),
-        other => return Err(status::not_for_restricted(&format!("{other} is about all of them"))),
+        other => return Err(status::not_for_restricted(&format!("{other} is not known here"))),
     };
     asked.map_err(|error| Status::invalid_argument(error.to_string()))
 }

@@ -29,6 +29,7 @@ impl OrderedReader {
         let (initial, after) = match start {
             Start::LastPerSubject => (locked.last_sequences().into_iter().collect(), state.last_sequence),
             Start::After(after) => (VecDeque::new(), after),
+            Start::Recent(age) => (VecDeque::new(), locked.older_than(age, Instant::now())),
         };
         let initial_pending = pending(&initial, after, &locked);
         drop(locked);

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use domain::UnixNanos;
@@ -210,6 +211,13 @@ impl State {
     pub(super) fn first_after(&self, sequence: u64) -> Option<Stored> {
         let mut later = self.messages.range(sequence.saturating_add(1)..);
         later.next().map(|(_, entry)| entry.message.clone())
+    }
+
+    /// The last message that is older than `age`; all of them may be younger.
+    pub(super) fn older_than(&self, age: Duration, now: Instant) -> u64 {
+        let is_young = |entry: &Entry| now.saturating_duration_since(entry.stored_at) <= age;
+        let young = self.messages.iter().rev().take_while(|(_, entry)| is_young(entry)).last();
+        young.map_or(self.last_sequence(), |(sequence, _)| sequence.saturating_sub(1))
     }
 
     pub(super) fn last(&self, subject: &str) -> Option<Stored> {

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull};
+use async_nats::{
+    datetime::{self, DateTime},
+    jetstream::consumer::{AckPolicy, DeliverPolicy, PullConsumer, pull},
+};
+use domain::UnixNanos;
 use tokio::sync::watch;
 
 use super::{
@@ -55,6 +59,9 @@ impl OrderedReader {
             Start::LastPerSubject => DeliverPolicy::LastPerSubject,
             Start::After(0) => DeliverPolicy::All,
             Start::After(after) => DeliverPolicy::ByStartSequence { start_sequence: after.saturating_add(1) },
+            Start::Recent(age) => DeliverPolicy::ByStartTime {
+                start_time: long_ago(age).map_err(|error| broker.error(operation, kind, error))?,
+            },
         };
         let config = pull::Config {
             deliver_policy,
@@ -135,4 +142,11 @@ impl OrderedReader {
     fn error(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> BrokerError {
         self.broker.error("read", self.kind, source)
     }
+}
+
+/// The time that lies so far back; at most the beginning of all times.
+fn long_ago(age: Duration) -> Result<DateTime, async_nats::Error> {
+    let now = i128::from(UnixNanos::now().nanos());
+    let age = i128::try_from(age.as_nanos()).unwrap_or(i128::MAX);
+    datetime::from_nanos(now.saturating_sub(age).max(0))
 }
