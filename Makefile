@@ -1,7 +1,7 @@
 # `make` alone lists the targets. Everything runs from a fresh clone with Rust, Python 3 and Node.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo page test lint format typecheck coverage faults bench-store bench-parse bench-gateway fuzz install tools clean up down gateway-ui grafana prometheus
+.PHONY: help demo page test examples lint format typecheck coverage faults bench-store bench-parse bench-gateway fuzz install tools clean up down gateway-ui grafana prometheus
 
 PYTHON ?= python3
 CARGO ?= cargo
@@ -29,10 +29,15 @@ page: ## Build the web page, which the next build embeds (without Node: a plain 
 	@$(PYTHON) scripts/page.py $(PAGE)
 
 # Tests look at the page itself: without Node there is nothing to test.
-test coverage: PAGE := --required
+test coverage examples: PAGE := --required
 
 test: tools page ## Fetch the pinned tools and run every test
 	$(CARGO) test --workspace --locked $(ARGS)
+
+examples: page ## Run what the page, README and docs/ show with grpcurl, websocat, Python and Node, as it stands there
+	$(call need,$(PYTHON),fetch the pinned tools)
+	@$(PYTHON) scripts/tools.py --examples
+	$(CARGO) test --workspace --test examples --locked -- --ignored $(ARGS)
 
 lint: tools ## Formatting, clippy, protobuf lint and compatibility, Kubernetes manifests
 	$(CARGO) fmt --all --check

@@ -3,11 +3,12 @@
 
     python3 scripts/tools.py              everything that `make lint` and `make test` need
     python3 scripts/tools.py buf grpcurl  only these; optional tools are fetched only when named
+    python3 scripts/tools.py --examples   also those that `make examples` runs what the page and docs/ show with
     python3 scripts/tools.py --list       what is known, and what is installed
 
 Needs neither root nor Docker. Each tool is pinned by version and hash; a tool that is already there in the
 right version costs nothing. Programs come out under .tools/bin. Only the standard library is used, and the
-`pip` of the Python that runs this script (`go` for the optional Go tools).
+`pip` of the Python that runs this script (`go` and `cargo` for the optional tools that are built).
 """
 
 import argparse
@@ -61,12 +62,32 @@ class GoTool:
         return f"{self.package}@{self.version}"
 
     def install(self, staging):
-        go = shutil.which("go")
+        # Where there is none, scripts/manifests.py has fetched the pinned one, if it was run before.
+        go = shutil.which("go") or shutil.which(ROOT / ".tools" / "manifests" / "go" / "go" / "bin" / "go")
         if go is None:
             raise ToolError(f"{self.name} is built from Go sources and `go` is not on the PATH: install Go, or do without")
         (staging / "bin").mkdir(parents=True, exist_ok=True)
         environment = dict(os.environ, GOBIN=str(staging / "bin"), GOFLAGS="-trimpath", CGO_ENABLED="0")
         run([go, "install", self.pin()], f"building {self.name}", env=environment, cwd=staging)
+
+
+class CargoTool:
+    """A program built by cargo from the registry, with the versions of its own lock file; without TLS, on loopback nothing needs it."""
+
+    def __init__(self, name, crate, version, programs, optional=True):
+        self.name, self.crate, self.version = name, crate, version
+        self.programs, self.optional, self.version_words = programs, optional, version
+
+    def pin(self):
+        return f"{self.crate}@{self.version} (without features)"
+
+    def install(self, staging):
+        with tempfile.TemporaryDirectory(prefix="ledgerflux-tools-") as target:
+            # Quick to build; how fast it is does not matter.
+            profile = dict(CARGO_PROFILE_DEV_DEBUG="none", CARGO_PROFILE_DEV_STRIP="symbols")
+            environment = dict(os.environ, CARGO_TARGET_DIR=target, **profile)
+            options = ["--version", f"={self.version}", "--locked", "--no-default-features", "--debug", "--root", str(staging)]
+            run(["cargo", "install", *options, self.crate], f"building {self.name}", env=environment, cwd=target)
 
 
 def keep_script(member):
@@ -75,6 +96,11 @@ def keep_script(member):
     if len(parts) == 3 and parts[0].endswith(".data") and parts[1] == "scripts":
         return PurePosixPath("bin") / parts[2]
     return None
+
+
+def keep_library(member):
+    """What Python imports, for a test that has the folder on its PYTHONPATH."""
+    return None if ".dist-info/" in member else PurePosixPath(member)
 
 
 def keep_postgres(member):
@@ -99,7 +125,10 @@ TOOLS = [
     ),
     WheelTool("buf", "buf-bin", {"buf": "bin/buf"}, "1.75.0", keep_script),
     GoTool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.3", {"grpcurl": "bin/grpcurl"}),
+    CargoTool("websocat", "websocat", "1.14.1", {"websocat": "bin/websocat"}),
+    WheelTool("websockets", "websockets", {}, None, keep_library, optional=True),
 ]
+EXAMPLES = ["grpcurl", "websocat", "websockets"]
 
 
 def requirement_of(project):
@@ -236,6 +265,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="TOOL", help="fetch only these")
     parser.add_argument("--prefix", type=Path, default=ROOT / ".tools", help="where to put them (default: .tools)")
+    parser.add_argument("--examples", action="store_true", help="also those that run the examples")
     parser.add_argument("--list", action="store_true", help="say what is known and what is installed")
     arguments = parser.parse_args()
     prefix = arguments.prefix.absolute()
@@ -249,6 +279,8 @@ def main():
     if unknown:
         raise ToolError(f"unknown tool {', '.join(unknown)}; known: {', '.join(known)}")
     wanted = [known[name] for name in arguments.names] or [tool for tool in TOOLS if not tool.optional]
+    if arguments.examples:
+        wanted += [known[name] for name in EXAMPLES if known[name] not in wanted]
     if all(is_installed(tool, prefix) for tool in wanted):
         return
     os.umask(0o022)  # PostgreSQL refuses to run as root, so tests run it as another user, who must reach the tree

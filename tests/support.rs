@@ -169,18 +169,16 @@ pub async fn latest_price(address: &str, product: &str) -> proto::v1::LatestPric
 
 /// A demo on free ports that can do its job.
 pub async fn demo(data: &testkit::Scratch) -> Process {
+    demo_at(data, "127.0.0.1:0", &[]).await
+}
+
+/// A demo whose gateway listens on `gateway`, with more arguments.
+pub async fn demo_at(data: &testkit::Scratch, gateway: &str, arguments: &[&str]) -> Process {
     let mut demo = ledgerflux()
-        .args([
-            "demo",
-            "--listen",
-            "127.0.0.1:0",
-            "--grpc-listen",
-            "127.0.0.1:0",
-            "--ops-listen",
-            "127.0.0.1:0",
-        ])
+        .args(["demo", "--listen", gateway, "--grpc-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
         .args(["--print-addresses", "--data-dir"])
         .arg(data.path())
+        .args(arguments)
         .spawn();
     ready(&demo.address("ops", START).await).await;
     demo

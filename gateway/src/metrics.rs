@@ -22,6 +22,8 @@ pub const CLOSED: &str = "ledgerflux_gateway_websocket_closed_total";
 pub const FORWARDED: &str = "ledgerflux_gateway_forwarded_total";
 /// Attempts to ask query again, by `cause`: `unreachable`, `unavailable`.
 pub const FORWARD_RETRIES: &str = "ledgerflux_gateway_forward_retries_total";
+/// Answers that broke off with a part of them given, because their instance of query died.
+pub const FORWARD_CUT: &str = "ledgerflux_gateway_forwarded_cut_total";
 /// Instances of query, by `state`: `up`, `down`.
 pub const QUERY_INSTANCES: &str = "ledgerflux_gateway_query_instances";
 /// Requests whose credentials let nobody in, by `reason`: `missing`, `unknown`, `expired`, `invalid`.
@@ -57,6 +59,11 @@ pub fn describe() {
     describe_counter!(CLOSED, Unit::Count, "WebSocket connections that ended, by reason");
     describe_counter!(FORWARDED, Unit::Count, "Calls forwarded to query, by outcome");
     describe_counter!(FORWARD_RETRIES, Unit::Count, "Attempts to ask query again, by cause");
+    describe_counter!(
+        FORWARD_CUT,
+        Unit::Count,
+        "Answers that broke off after their beginning, because their instance of query died"
+    );
     describe_gauge!(QUERY_INSTANCES, Unit::Count, "Instances of query, by state");
     describe_counter!(AUTH_REFUSED, Unit::Count, "Requests whose credentials let nobody in, by reason");
     describe_counter!(ORIGIN_REFUSED, Unit::Count, "Requests from pages that may not call");

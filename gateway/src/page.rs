@@ -2,24 +2,41 @@
 //!
 //! `make page` builds it from `web/`; without it a plain page is embedded that says what is missing (`build.rs` looks).
 
+use std::borrow::Cow;
+
 use axum::{
     body::Body,
     extract::Request,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
+/// The page.
+#[cfg(page_is_built)]
 #[derive(RustEmbed)]
-#[cfg_attr(page_is_built, folder = "web/embed/page/")]
-#[cfg_attr(not(page_is_built), folder = "web/embed/missing/")]
+#[folder = "web/embed/page/"]
 struct Files;
+
+/// What says that it is missing, and how to get it.
+#[cfg(any(test, not(page_is_built)))]
+#[derive(RustEmbed)]
+#[folder = "web/embed/missing/"]
+struct Plain;
+
+#[cfg(not(page_is_built))]
+use Plain as Files;
 
 const CONTENT_SECURITY_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
      connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 /// Everything that no other route serves: the files of the page, or an error in the language of the caller.
 pub(crate) async fn fallback(request: Request) -> Response {
+    answer::<Files>(&request)
+}
+
+fn answer<F: RustEmbed>(request: &Request) -> Response {
     let asked_as = request
         .headers()
         .get(header::CONTENT_TYPE)
@@ -35,7 +52,7 @@ pub(crate) async fn fallback(request: Request) -> Response {
         "" => "index.html",
         name => name,
     };
-    match Files::get(name) {
+    match F::get(name) {
         Some(file) => serve(file, request.headers()),
         None => (StatusCode::NOT_FOUND, "not found\n").into_response(),
     }
@@ -64,7 +81,16 @@ fn serve(file: EmbeddedFile, asked: &HeaderMap) -> Response {
     if asked.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    (headers, Body::from(file.data.into_owned())).into_response()
+    (headers, Body::from(shared(file.data))).into_response()
+}
+
+/// What is embedded in the binary is sent from there, to however many clients that do not read it.
+fn shared(data: Cow<'static, [u8]>) -> Bytes {
+    match data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        // Builds for development read the file each time.
+        Cow::Owned(bytes) => bytes.into(),
+    }
 }
 
 fn content_type(file: &EmbeddedFile) -> String {
@@ -85,16 +111,21 @@ mod tests {
     use super::*;
 
     /// Every file that a browser may be given, with its name.
-    fn texts() -> Vec<(String, String)> {
-        let names: Vec<String> = Files::iter().map(std::borrow::Cow::into_owned).collect();
+    fn texts<F: RustEmbed>() -> Vec<(String, String)> {
+        let names: Vec<String> = F::iter().map(Cow::into_owned).collect();
         assert!(names.iter().any(|name| name == "index.html"), "{names:?}");
-        let text = |name: &String| String::from_utf8(Files::get(name)?.data.into_owned()).ok();
+        let text = |name: &String| String::from_utf8(F::get(name)?.data.into_owned()).ok();
         names.into_iter().filter_map(|name| Some((name.clone(), text(&name)?))).collect()
     }
 
     #[test]
-    fn the_page_obeys_its_own_policy() {
-        for (name, html) in texts().into_iter().filter(|(name, _)| name.ends_with(".html")) {
+    fn what_is_embedded_is_not_copied_for_a_client() {
+        static EMBEDDED: [u8; 3] = *b"abc";
+        assert_eq!(shared(Cow::Borrowed(&EMBEDDED)).as_ptr(), EMBEDDED.as_ptr());
+    }
+
+    fn obeys_its_own_policy<F: RustEmbed>() {
+        for (name, html) in texts::<F>().into_iter().filter(|(name, _)| name.ends_with(".html")) {
             for forbidden in ["<style", " style=", " onclick", "<script>", "src=\"http", "src=\"//"] {
                 assert!(!html.contains(forbidden), "{name}: {forbidden}");
             }
@@ -102,9 +133,8 @@ mod tests {
     }
 
     /// Links lead elsewhere; nothing that a browser fetches by itself does.
-    #[test]
-    fn the_page_links_to_its_own_files() {
-        let known = texts();
+    fn fetches_its_own_files<F: RustEmbed>() {
+        let known = texts::<F>();
         let (_, html) = known.iter().find(|(name, _)| name == "index.html").unwrap();
         for tag in html
             .split('<')
@@ -114,5 +144,38 @@ mod tests {
             let name = target.split('"').next().unwrap().trim_start_matches("./");
             assert!(known.iter().any(|(known, _)| known == name), "{tag}");
         }
+    }
+
+    #[test]
+    fn the_page_obeys_its_own_policy_and_fetches_its_own_files() {
+        obeys_its_own_policy::<Files>();
+        fetches_its_own_files::<Files>();
+    }
+
+    async fn get<F: RustEmbed>(path: &str) -> (StatusCode, HeaderMap, String) {
+        let response = answer::<F>(&Request::get(path).body(Body::empty()).unwrap());
+        let (head, body) = response.into_parts();
+        let body = axum::body::to_bytes(body, 1 << 20).await.unwrap();
+        (head.status, head.headers, String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// What a program serves that was built without Node, whether this one was or not.
+    #[tokio::test]
+    async fn without_the_page_a_plain_one_says_what_is_missing() {
+        obeys_its_own_policy::<Plain>();
+        fetches_its_own_files::<Plain>();
+        let (status, headers, html) = get::<Plain>("/").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
+        assert_eq!(headers[header::CONTENT_SECURITY_POLICY], CONTENT_SECURITY_POLICY);
+        for told in ["without its page", "Node 20.19", "make page", "/ws", "grpc-web", "ledgerflux watch"] {
+            assert!(html.contains(told), "{told} is not told");
+        }
+        let (status, headers, _) = get::<Plain>("/plain.css").await;
+        assert_eq!(
+            (status, headers[header::CONTENT_TYPE].as_bytes()),
+            (StatusCode::OK, &b"text/css; charset=utf-8"[..])
+        );
+        assert_eq!(get::<Plain>("/assets/index.js").await.0, StatusCode::NOT_FOUND);
     }
 }

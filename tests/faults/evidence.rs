@@ -23,6 +23,7 @@ pub(crate) struct Row {
 #[derive(Clone, Debug)]
 pub(crate) struct Gap {
     pub(crate) product: String,
+    pub(crate) run: u32,
     pub(crate) first: u64,
     pub(crate) last: u64,
     pub(crate) repaired: u64,
@@ -51,6 +52,12 @@ pub(crate) struct Seen {
     pub(crate) connections: u64,
     /// What it was told of holes, repairs and stale feeds.
     pub(crate) told: Vec<String>,
+    /// Of who comes back with its tokens: the positions of each product, in stretches. Within one nothing may be missing.
+    pub(crate) stretches: BTreeMap<String, Vec<Vec<(u32, u64)>>>,
+    /// What it was told cannot be given.
+    pub(crate) not_recovered: Vec<String>,
+    /// Requests that were refused.
+    pub(crate) refused: Vec<String>,
 }
 
 impl Seen {
@@ -58,6 +65,22 @@ impl Seen {
     pub(crate) fn connected(&mut self) {
         self.connections += 1;
         self.positions.clear();
+    }
+
+    /// What comes of a product from here on has no connection to what came before.
+    pub(crate) fn begins(&mut self, product: &str) {
+        self.positions.remove(product);
+        self.stretches.entry(product.to_owned()).or_default().push(Vec::new());
+    }
+
+    /// Takes note of a tick that is asked for from where the one before ended. What came already is given again when its token
+    /// is older.
+    pub(crate) fn follows(&mut self, product: &str, position: (u32, u64)) {
+        if let Some(stretch) = self.stretches.get_mut(product).and_then(|stretches| stretches.last_mut())
+            && stretch.last().is_none_or(|last| *last < position)
+        {
+            stretch.push(position);
+        }
     }
 
     /// Takes note of the state that a subscription begins with: ticks come after it.
@@ -110,7 +133,7 @@ pub(crate) struct Evidence {
 
 const ROWS: &str = "COPY (SELECT product, trade_id, run, sequence, ts_event, price, volume, side \
     FROM tick_history ORDER BY product, run, sequence NULLS FIRST, trade_id) TO STDOUT";
-const GAPS: &str = "SELECT product, first_trade_id, last_trade_id, repaired_count FROM gaps ORDER BY product, first_trade_id";
+const GAPS: &str = "SELECT product, run, first_trade_id, last_trade_id, repaired_count FROM gaps ORDER BY product, first_trade_id";
 /// The trades of each minute, added up anew, beside the bar; a minute that has only one of the two differs.
 const BARS: &str = "WITH trades AS (SELECT venue, product, price, volume, ts_event, trade_id, sequence, \
         ts_event - ts_event % 60000000000 AS minute FROM tick_history WHERE price IS NOT NULL), \
@@ -161,6 +184,7 @@ fn gap(line: &str) -> Gap {
     let mut next = || fields.next().expect("a column");
     Gap {
         product: next().to_owned(),
+        run: next().parse().expect("a run"),
         first: next().parse().expect("a trade_id"),
         last: next().parse().expect("a trade_id"),
         repaired: next().parse().expect("a count"),

@@ -24,6 +24,10 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(2);
 /// A subscriber that hears nothing for so long after the end of the load has heard everything.
 const QUIET: Duration = Duration::from_millis(500);
 
+/// Who follows the live stream, and what they are called.
+pub(crate) type Clients<'a> = [&'a Watched<Seen>; 3];
+pub(crate) const CLIENTS: [&str; 3] = ["websocket", "grpc", "resuming"];
+
 /// Knows where to look, and what it has measured.
 pub(crate) struct Life {
     database: String,
@@ -51,7 +55,7 @@ impl Life {
         since: Instant,
         ops: &[(String, String)],
         query: &str,
-        subscribers: [&Watched<Seen>; 2],
+        subscribers: Clients<'_>,
     ) -> (Duration, String) {
         let from = now();
         let mut last = "nothing".to_owned();
@@ -70,7 +74,7 @@ impl Life {
         from: i64,
         ops: &[(String, String)],
         query: &str,
-        subscribers: [&Watched<Seen>; 2],
+        subscribers: Clients<'_>,
     ) -> Result<(), String> {
         let stored = self.newest_stored().await?;
         let all_after = |newest: &BTreeMap<String, i64>| {
@@ -87,7 +91,7 @@ impl Life {
         if behind > LAG_MAX_NS {
             return Err(format!("what is stored is {behind} ns behind"));
         }
-        for (subscriber, name) in subscribers.into_iter().zip(["websocket", "grpc"]) {
+        for (subscriber, name) in subscribers.into_iter().zip(CLIENTS) {
             if let Some(product) = all_after(&subscriber.lock().newest) {
                 return Err(format!("no new tick of {product} over {name}"));
             }
@@ -118,7 +122,7 @@ impl Life {
     }
 
     /// Waits until the subscribers have heard everything.
-    pub(crate) async fn await_quiet(&self, subscribers: [&Watched<Seen>; 2]) {
+    pub(crate) async fn await_quiet(&self, subscribers: Clients<'_>) {
         let heard = || subscribers.map(|subscriber| subscriber.lock().ticks);
         let (mut before, mut since) = (heard(), Instant::now());
         while since.elapsed() < QUIET {

@@ -16,7 +16,7 @@ use tokio_tungstenite::tungstenite;
 
 use crate::evidence::Seen;
 
-const RECONNECT_DELAY: Duration = Duration::from_millis(50);
+pub(crate) const RECONNECT_DELAY: Duration = Duration::from_millis(50);
 /// Events that a stream without a seam does not have.
 const BREAKS: [StreamEventKind; 5] = [
     StreamEventKind::Gap,
@@ -32,6 +32,18 @@ pub(crate) struct Watched<T> {
     task: JoinHandle<()>,
 }
 
+impl<T: Default + Send + 'static> Watched<T> {
+    /// Starts what fills it.
+    pub(crate) fn new<F>(fill: impl FnOnce(Arc<Mutex<T>>) -> F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let shared = Arc::new(Mutex::new(T::default()));
+        let task = tokio::spawn(fill(Arc::clone(&shared)));
+        Self { shared, task }
+    }
+}
+
 impl<T> Watched<T> {
     pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
         lock(&self.shared)
@@ -44,22 +56,19 @@ impl<T> Drop for Watched<T> {
     }
 }
 
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Follows over WebSocket, with the default delivery: the newest tick when it cannot keep up.
 pub(crate) fn websocket(address: String, products: Vec<String>) -> Watched<Seen> {
-    let shared = Arc::new(Mutex::new(Seen::default()));
-    let seen = Arc::clone(&shared);
-    let task = tokio::spawn(async move {
+    Watched::new(async move |seen| {
         loop {
             // A connection that ends is made anew: why it ended does not matter here.
             let _ = follow_websocket(&address, &products, &seen).await;
             tokio::time::sleep(RECONNECT_DELAY).await;
         }
-    });
-    Watched { shared, task }
+    })
 }
 
 async fn follow_websocket(
@@ -75,38 +84,44 @@ async fn follow_websocket(
     while let Some(message) = socket.next().await {
         let tungstenite::Message::Text(text) = message? else { continue };
         let message: Value = serde_json::from_str(&text).expect("a message in JSON");
-        let data = &message["data"];
-        let is_snapshot = message["op"] == "snapshot";
-        if !is_snapshot && (message["op"] != "incr" || data["backfilled"] == true) {
-            continue;
-        }
-        let product = data["product"].as_str().expect("a product");
-        let run = u32::try_from(data["run"].as_u64().expect("a run")).expect("a run");
-        let sequence = data["seq"].as_u64().expect("a sequence");
-        if is_snapshot {
-            lock(seen).snapshot(product, (run, sequence));
-            continue;
-        }
-        let ts_event = data["ts_event"].as_str().and_then(|text| text.parse().ok()).expect("a time");
-        let trade = &data["fields"]["last_trade"];
-        let price = trade["px"].as_str().and_then(|text| parse_number(text).ok());
-        let trade = trade["trade_id"].as_u64().zip(price);
-        lock(seen).tick(product, (run, sequence), ts_event, trade);
+        take(&message, seen, false);
     }
     Ok(())
 }
 
+/// Takes note of a message in JSON: of a tick or a snapshot.
+pub(crate) fn take(message: &Value, seen: &Mutex<Seen>, resumes: bool) {
+    let data = &message["data"];
+    let is_snapshot = message["op"] == "snapshot";
+    if !is_snapshot && (message["op"] != "incr" || data["backfilled"] == true) {
+        return;
+    }
+    let product = data["product"].as_str().expect("a product");
+    let run = u32::try_from(data["run"].as_u64().expect("a run")).expect("a run");
+    let sequence = data["seq"].as_u64().expect("a sequence");
+    let mut seen = lock(seen);
+    if is_snapshot {
+        seen.snapshot(product, (run, sequence));
+        return;
+    }
+    let ts_event = data["ts_event"].as_str().and_then(|text| text.parse().ok()).expect("a time");
+    let trade = &data["fields"]["last_trade"];
+    let price = trade["px"].as_str().and_then(|text| parse_number(text).ok());
+    let trade = trade["trade_id"].as_u64().zip(price);
+    seen.tick(product, (run, sequence), ts_event, trade);
+    if resumes {
+        seen.follows(product, (run, sequence));
+    }
+}
+
 /// Follows over gRPC, without leaving anything out.
 pub(crate) fn grpc(address: String) -> Watched<Seen> {
-    let shared = Arc::new(Mutex::new(Seen::default()));
-    let seen = Arc::clone(&shared);
-    let task = tokio::spawn(async move {
+    Watched::new(async move |seen| {
         loop {
             let _ = follow_grpc(&address, &seen).await;
             tokio::time::sleep(RECONNECT_DELAY).await;
         }
-    });
-    Watched { shared, task }
+    })
 }
 
 async fn follow_grpc(address: &str, seen: &Mutex<Seen>) -> anyhow::Result<()> {
@@ -155,9 +170,7 @@ pub(crate) async fn witness(nats: &str) -> Watched<Accepted> {
     let client = options.connect(nats).await.expect("a connection to the broker");
     let mut messages = client.subscribe("lf.raw.>").await.expect("a subscription");
     client.flush().await.expect("the subscription is there");
-    let shared = Arc::new(Mutex::new(Accepted::new()));
-    let accepted = Arc::clone(&shared);
-    let task = tokio::spawn(async move {
+    Watched::new(async move |accepted: Arc<Mutex<Accepted>>| {
         // The client lives as long as its subscription.
         let _client = client;
         while let Some(message) = messages.next().await {
@@ -165,8 +178,7 @@ pub(crate) async fn witness(nats: &str) -> Watched<Accepted> {
             let trades = batch.ticks.iter().filter_map(|tick| tick.last_trade.as_ref()?.trade_id);
             lock(&accepted).entry(batch.instrument.product.to_string()).or_default().extend(trades);
         }
-    });
-    Watched { shared, task }
+    })
 }
 
 /// Now, in nanoseconds since 1970.

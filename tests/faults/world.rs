@@ -9,7 +9,8 @@ use testkit::{NatsServer, Postgres, Process, Proxy, Scratch};
 use crate::{
     check::{self, Line, Rules, Sums},
     evidence::{Evidence, Reject, Seen},
-    live::Life,
+    live::{CLIENTS, Life},
+    resuming::resuming,
     roles::{Links, Role, Surroundings},
     subscribers::{self, Accepted, Watched},
     support::{self, SOON, START, ledgerflux},
@@ -53,6 +54,7 @@ pub(crate) struct World {
     pub(crate) life: Life,
     websocket: Watched<Seen>,
     grpc: Watched<Seen>,
+    resuming: Watched<Seen>,
     accepted: Watched<Accepted>,
     started: Instant,
     scratch: Scratch,
@@ -83,7 +85,8 @@ impl World {
         let mut world = World {
             rng: fastrand::Rng::with_seed(setup.seed),
             websocket: subscribers::websocket(clients.clone(), products.clone()),
-            grpc: subscribers::grpc(clients),
+            grpc: subscribers::grpc(clients.clone()),
+            resuming: resuming(clients, products.clone()),
             accepted: subscribers::witness(&nats.url()).await,
             life: Life::new(&database, products),
             started: Instant::now(),
@@ -155,7 +158,9 @@ impl World {
             addresses.push((role.name(), process.address("ops", START).await));
         }
         let query = self.surroundings.links.get("query").address();
-        self.life.await_live(fault, since, &addresses, &query, [&self.websocket, &self.grpc]).await
+        self.life
+            .await_live(fault, since, &addresses, &query, [&self.websocket, &self.grpc, &self.resuming])
+            .await
     }
 
     /// Lets the load go on for a while.
@@ -172,6 +177,8 @@ impl World {
     /// Ends the load, waits until everything is through, and compares. Ends all processes.
     pub(crate) async fn judge(mut self, rules: Rules) -> Verdict {
         self.load_for(self.setup.calm).await;
+        // What an exchange that was killed has not sent is gone with it.
+        let fetched = if rules.exchange_killed { None } else { Some(self.fetched().await) };
         let mut exchange = self.processes.remove(&Role::Simulator).expect("the exchange runs");
         assert!(exchange.terminate(SOON).await.success(), "{}", exchange.stderr());
         let bus = self.settle().await;
@@ -179,14 +186,31 @@ impl World {
         read_rejects(&bus, &mut evidence).await;
         read_events(&bus, &mut evidence).await;
         evidence.read_database(&self.postgres, &self.database).await;
-        let seen = |subscriber: &Watched<Seen>| subscriber.lock().clone();
-        evidence.subscribers = vec![("websocket", seen(&self.websocket)), ("grpc", seen(&self.grpc))];
+        let seen = [&self.websocket, &self.grpc, &self.resuming].map(|client| client.lock().clone());
+        evidence.subscribers = CLIENTS.into_iter().zip(seen).collect();
         let mut truth = Truth::default();
         self.truths.iter().for_each(|file| truth.add_file(file));
         let (mut lines, sums) = check::check(&truth, &evidence, rules);
+        lines.extend(fetched);
         lines.push(self.life.verdict(rules.live_within));
         lines.push(self.drain().await);
         Verdict { lines, sums, events: evidence.events }
+    }
+
+    /// Waits until everything that is missing by now is fetched, while the exchange still has it.
+    async fn fetched(&self) -> Line {
+        let until = subscribers::now();
+        let sql = format!("SELECT count(*) FROM gaps WHERE state <> 'repaired' AND detected_at <= {until}");
+        let started = Instant::now();
+        loop {
+            let left: u64 = self.postgres.psql(&self.database, &sql).await.parse().expect("a count");
+            if left == 0 || started.elapsed() > FETCHED_WITHIN {
+                let took = started.elapsed().as_secs_f64();
+                let told = format!("{left} gaps have missing trades {took:.1} s after the last outage");
+                return Line { check: "fetched", ok: left == 0, told };
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// Waits until nothing is on its way any more.
@@ -211,7 +235,7 @@ impl World {
         })
         .await;
         // What was acknowledged last is counted by whoever follows within a moment.
-        self.life.await_quiet([&self.websocket, &self.grpc]).await;
+        self.life.await_quiet([&self.websocket, &self.grpc, &self.resuming]).await;
         bus
     }
 
@@ -281,6 +305,9 @@ async fn surroundings(
     }
 }
 
+/// How long it may take to fetch what is missing, a bound for the longest outages.
+const FETCHED_WITHIN: Duration = Duration::from_secs(90);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a stream may be silent before it counts as read to its end.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 

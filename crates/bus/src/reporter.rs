@@ -8,7 +8,7 @@ use std::{
 
 use domain::{RoleStatus, Shard, UnixNanos};
 
-use crate::{Bus, Work};
+use crate::{Bus, StreamKind, Work};
 
 /// How often a role speaks.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -22,7 +22,15 @@ pub struct Reporter {
 #[derive(Debug)]
 struct State {
     status: RoleStatus,
-    speaks: bool,
+    speaks: Option<While>,
+}
+
+/// Until when the status is published.
+#[derive(Clone, Copy, Debug)]
+enum While {
+    Ever,
+    /// As long as `LF_SNAPSHOTS` is the one that was created then.
+    SnapshotsAreOf(UnixNanos),
 }
 
 impl Reporter {
@@ -42,7 +50,7 @@ impl Reporter {
             rejected: 0,
             duplicates: 0,
         };
-        Self { state: Arc::new(Mutex::new(State { status, speaks: false })) }
+        Self { state: Arc::new(Mutex::new(State { status, speaks: None })) }
     }
 
     /// Changes what is said.
@@ -52,7 +60,17 @@ impl Reporter {
 
     /// From now on the status is published. Others may wait for a role's first word.
     pub fn speak(&self) {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).speaks = true;
+        self.set(While::Ever);
+    }
+
+    /// The same, for as long as `LF_SNAPSHOTS` is the one that was created at `created`. In one that was made anew there is
+    /// nothing of what a word of this role says is published: it is silent until it says this again.
+    pub fn speak_of_snapshots(&self, created: UnixNanos) {
+        self.set(While::SnapshotsAreOf(created));
+    }
+
+    fn set(&self, speaks: While) {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).speaks = Some(speaks);
     }
 
     /// Publishes the status once a second, with the backlog of `worker` where there is one and what `complete` adds. To be
@@ -64,14 +82,17 @@ impl Reporter {
         complete: impl Fn(&mut RoleStatus),
     ) -> Infallible {
         loop {
-            if let Some(mut status) = self.said() {
+            if let Some((mut status, speaks)) = self.said() {
                 if let Some((work, shard)) = worker {
                     status.backlog_messages = bus.lag(work, shard).await.ok().map(|lag| lag.pending_messages);
                     self.update(|kept| kept.backlog_messages = status.backlog_messages);
                 }
                 status.time = UnixNanos::now();
                 complete(&mut status);
-                if let Err(error) = bus.publish_status(&status).await {
+                // Last, so that as little as possible can happen to the stream in between.
+                if !holds(speaks, bus).await {
+                    tracing::debug!(role = status.role, "the status is kept back: the snapshots are others");
+                } else if let Err(error) = bus.publish_status(&status).await {
                     tracing::debug!(role = status.role, %error, "the status was not published");
                 }
                 tokio::time::sleep(INTERVAL).await;
@@ -81,8 +102,17 @@ impl Reporter {
         }
     }
 
-    fn said(&self) -> Option<RoleStatus> {
+    fn said(&self) -> Option<(RoleStatus, While)> {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.speaks.then(|| state.status.clone())
+        state.speaks.map(|speaks| (state.status.clone(), speaks))
+    }
+}
+
+async fn holds(speaks: While, bus: &Bus) -> bool {
+    match speaks {
+        While::Ever => true,
+        While::SnapshotsAreOf(created) => {
+            bus.stream_state(StreamKind::Snapshots).await.is_ok_and(|state| state.created == created)
+        }
     }
 }

@@ -4,7 +4,7 @@
 //! ages out. The events of gaps are read from the oldest on again: each ledger took those of its own shard, and to take one twice
 //! changes nothing. While this goes on `LF_RAW` says so, and no role starts. Each message is published anew before it is deleted: an
 //! interruption loses nothing, and doubles at most one message, which the normalizer or the sink's key recognises. Run again,
-//! it goes on where it was.
+//! it goes on where it was; run again for another count, it finishes what was begun first.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,7 +12,7 @@ use domain::{Shard, ShardCount, UnixNanos};
 use thiserror::Error;
 
 use crate::{
-    BrokerError, Bus, PublishError, StreamKind, Work,
+    BrokerError, Bus, Config, PublishError, StreamKind, Subjects, Work,
     broker::{
         Broker, Outgoing, PublishFailure, Stored,
         jetstream::{JetStream, ShardRecord},
@@ -62,7 +62,8 @@ impl Bus {
     /// Changes the streams to the shard count of this bus. No ingestor, normalizer or snapshotter may be at work; one that is
     /// suspended cannot be seen and must not come back. Where the streams have that count already, it changes nothing.
     ///
-    /// May be cancelled or interrupted at any moment, and run again, also for another count.
+    /// May be cancelled or interrupted at any moment, and run again, also for another count: what was begun is finished
+    /// first. What has moved stands behind what has not, so only the count that it moved for gives back the order of a product.
     pub async fn reshard(&self) -> Result<Resharded, ReshardError> {
         let Broker::JetStream(broker) = &self.broker else { return Err(ReshardError::Embedded) };
         let after = self.config.shards.get();
@@ -72,18 +73,37 @@ impl Bus {
             return Ok(done);
         }
         // First, so that nobody starts while it is looked who is at work.
-        broker.set_shard_record(&ShardRecord { resharding: Some(after), ..before.clone() }).await?;
+        let first = before.resharding.unwrap_or(after);
+        broker.set_shard_record(&ShardRecord { resharding: Some(first), ..before.clone() }).await?;
         let at_work = self.at_work().await?;
         if !at_work.is_empty() {
             broker.set_shard_record(&before).await?;
             return Err(ReshardError::AtWork(at_work));
         }
-        let mover = Mover { bus: self, broker };
-        done.raw_messages = mover.move_raw().await?;
-        done.tick_messages = mover.move_ticks(before.count.unwrap_or(0)).await?;
-        mover.read_gaps_again().await?;
+        let begun = ShardCount::new(first.into()).ok().filter(|begun| *begun != self.config.shards);
+        if let Some(begun) = begun {
+            self.with_shards(begun).move_to_shards(broker, &mut done).await?;
+            broker.set_shard_record(&ShardRecord { count: Some(first), resharding: Some(after) }).await?;
+        }
+        self.move_to_shards(broker, &mut done).await?;
         broker.set_shard_record(&ShardRecord { count: Some(after), resharding: None }).await?;
         Ok(done)
+    }
+
+    /// Everything that waits, from the shards that the record names to those of this bus.
+    async fn move_to_shards(&self, broker: &JetStream, done: &mut Resharded) -> Result<(), ReshardError> {
+        let before = broker.shard_record().await?.count.unwrap_or(0);
+        let mover = Mover { bus: self, broker };
+        done.raw_messages += mover.move_raw().await?;
+        done.tick_messages += mover.move_ticks(before).await?;
+        mover.read_gaps_again().await
+    }
+
+    /// This participant, with another shard count.
+    fn with_shards(&self, shards: ShardCount) -> Self {
+        let config = Config { shards, ..self.config.as_ref().clone() };
+        let subjects = Subjects::new(&config.prefix, shards);
+        Self { config: Arc::new(config), subjects, ..self.clone() }
     }
 
     /// The shard count that the streams were made for; `None` when they do not say it.

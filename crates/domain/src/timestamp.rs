@@ -84,6 +84,12 @@ impl UnixNanos {
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(0))
     }
 
+    /// Whether this is `wait` after `since` or later. A clock that was set back makes nobody wait: a `since` that lies ahead is
+    /// over as well.
+    pub fn is_over(self, since: Self, wait: Duration) -> bool {
+        self < since || self.saturating_since(since) >= wait
+    }
+
     /// The start of the interval of `width` (a divisor of days, counted from 1970) in which this time lies.
     pub fn floor_to(self, width: Duration) -> Self {
         let width = i64::try_from(width.as_nanos()).unwrap_or(i64::MAX).max(1);

@@ -5,7 +5,7 @@ mod cursor;
 mod pace;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     time::{Duration, Instant},
 };
 
@@ -23,6 +23,9 @@ use pace::{Pace, Stop};
 /// costs.
 const LOADED_MAX: usize = 2;
 
+/// How many products that nobody has heard of yet a subscriber to all products may have left: what it costs.
+const LEFT_UNKNOWN_MAX: usize = 1_000;
+
 /// What was read.
 #[derive(Debug, Default)]
 pub struct Read {
@@ -38,7 +41,8 @@ pub struct Read {
 #[derive(Debug)]
 pub(crate) struct Ask {
     pub(crate) instrument: Instrument,
-    pub(crate) number: u32,
+    /// No other question of this subscriber has it, also none of the same product before it was left and added again.
+    pub(crate) number: u64,
     pub(crate) question: Question,
 }
 
@@ -61,6 +65,8 @@ pub struct Reader {
     cursors: Vec<Cursor>,
     by_instrument: HashMap<Instrument, usize>,
     all: bool,
+    /// Of all products, it does not want these.
+    left: BTreeSet<Instrument>,
     /// How many products of the state were looked at for `all` and for products that were not known yet.
     seen_products: usize,
     next_event: u64,
@@ -69,6 +75,8 @@ pub struct Reader {
     /// Where the next read begins, so that no product starves the others.
     turn: usize,
     pace: Pace,
+    /// How many questions were asked.
+    asked: u64,
     /// Products were added, and their past has not been given to its end yet.
     live_due: bool,
     /// The epoch of the read before.
@@ -84,11 +92,13 @@ impl Reader {
             cursors: Vec::new(),
             by_instrument: HashMap::new(),
             all: false,
+            left: BTreeSet::new(),
             seen_products: 0,
             next_event: state.events().end(),
             snapshots_due: false,
             turn: 0,
             pace: Pace::new(policy),
+            asked: 0,
             live_due: false,
             epoch: state.epoch(),
             ended: None,
@@ -99,6 +109,7 @@ impl Reader {
     pub fn add(&mut self, state: &LiveState, instrument: Instrument, start: &Start) {
         self.live_due = true;
         self.snapshots_due = true;
+        self.left.remove(&instrument);
         let at = self.by_instrument.get(&instrument).copied();
         if let Some(cursor) = at.and_then(|at| self.cursors.get_mut(at)) {
             return cursor.restart(state, start);
@@ -107,13 +118,18 @@ impl Reader {
         self.cursors.push(Cursor::new(state, instrument, start));
     }
 
-    /// Adds every product, also those that appear later.
+    /// Adds every product, also those that appear later; after a token, without those that had been left when it was made and
+    /// were not added since.
     pub fn add_all(&mut self, state: &LiveState, start: &Start) {
         self.live_due = true;
         self.all = true;
         self.seen_products = state.products();
-        for snapshot in state.snapshots() {
-            self.add(state, snapshot.instrument.clone(), start);
+        let left = if let Start::Token(token) = start { token.left() } else { &[] };
+        self.left = left.iter().filter(|left| !self.by_instrument.contains_key(left)).cloned().collect();
+        for instrument in state.snapshots().map(|snapshot| &snapshot.instrument) {
+            if self.contains(instrument) {
+                self.add(state, instrument.clone(), start);
+            }
         }
         if let Start::Token(token) = start {
             // What this process has not heard of yet.
@@ -124,11 +140,18 @@ impl Reader {
     }
 
     /// Leaves a product and says whether it was there.
+    ///
+    /// Whoever is subscribed to all products leaves this one until it is added again.
     pub fn remove(&mut self, instrument: &Instrument) -> bool {
-        let Some(at) = self.by_instrument.remove(instrument) else {
+        let at = self.by_instrument.remove(instrument);
+        let cursor = at.map(|at| self.cursors.swap_remove(at));
+        let is_known = cursor.is_some_and(|cursor| cursor.is_known());
+        if self.all && (is_known || self.left.len() < LEFT_UNKNOWN_MAX) {
+            self.left.insert(instrument.clone());
+        }
+        let Some(at) = at else {
             return false;
         };
-        self.cursors.swap_remove(at);
         if let Some(moved) = self.cursors.get(at) {
             self.by_instrument.insert(moved.instrument.clone(), at);
         }
@@ -138,6 +161,7 @@ impl Reader {
     /// Leaves all products.
     pub fn remove_all(&mut self) {
         self.all = false;
+        self.left.clear();
         self.cursors.clear();
         self.by_instrument.clear();
     }
@@ -159,11 +183,12 @@ impl Reader {
 
     /// Whether the product is subscribed to, by itself or with all.
     pub fn contains(&self, instrument: &Instrument) -> bool {
-        self.all || self.by_instrument.contains_key(instrument)
+        self.by_instrument.contains_key(instrument) || self.all && !self.left.contains(instrument)
     }
 
     /// The text of a token that resumes the whole subscription from here; `None` while it is not known which history this
-    /// is or where some product begins, when there are no products, and when they are too many for one token.
+    /// is or where some product begins, while a state that was asked for was not given, when there are no products, and when
+    /// they are too many for one token.
     pub fn token(&self, state: &LiveState) -> Option<String> {
         let epoch = state.epoch()?;
         if self.cursors.is_empty() && !self.all {
@@ -172,7 +197,7 @@ impl Reader {
         let places: Result<Vec<_>, _> =
             self.cursors.iter().map(|cursor| Ok((&cursor.instrument, cursor.place()?))).collect();
         let places: Vec<_> = places.map_err(|_: cursor::Unplaced| ()).ok()?;
-        Token::text_of_all(epoch, self.all, places.into_iter())
+        Token::text_of_all(epoch, self.all, places.into_iter(), self.left.iter())
     }
 
     /// Gives what is new: at most about `max` deliveries (one or two more when several belong together).
@@ -240,7 +265,9 @@ impl Reader {
             if room == 0 {
                 break;
             }
-            if let Some((number, question)) = cursor.question(state, moment) {
+            let number = self.asked + 1;
+            if let Some(question) = cursor.question(number, state, moment) {
+                self.asked = number;
                 asks.push(Ask { instrument: cursor.instrument.clone(), number, question });
                 room -= 1;
             }
@@ -248,25 +275,32 @@ impl Reader {
         asks
     }
 
+    /// Whether the answer to this question is still of use.
+    pub(crate) fn is_asking(&self, instrument: &Instrument, number: u64) -> bool {
+        let at = self.by_instrument.get(instrument);
+        at.and_then(|at| self.cursors.get(*at)).is_some_and(|cursor| cursor.is_asking(number))
+    }
+
     /// History has answered.
     pub(crate) fn answered(
         &mut self,
         state: &LiveState,
         instrument: &Instrument,
-        number: u32,
+        number: u64,
         answer: Answer,
         now: Instant,
     ) {
         let at = self.by_instrument.get(instrument).copied();
         if let Some(cursor) = at.and_then(|at| self.cursors.get_mut(at)) {
-            cursor.answered(state, number, answer, now);
+            cursor.answered(number, state, answer, now);
         }
     }
 
     /// What the cursors occupy, in bytes, roughly.
     pub(crate) fn size_bytes(&self) -> usize {
         let names = self.by_instrument.capacity() * (size_of::<(Instrument, usize)>() + 1);
-        names + self.cursors.capacity() * size_of::<Cursor>()
+        let left = self.left.len() * size_of::<Instrument>();
+        names + left + self.cursors.capacity() * size_of::<Cursor>()
     }
 
     /// Whether some product is still on its way from the past.
@@ -291,7 +325,7 @@ impl Reader {
             let Some(market) = state.market(at) else { continue };
             match self.by_instrument.get(&market.instrument).and_then(|at| self.cursors.get_mut(*at)) {
                 Some(cursor) => cursor.attach(at, market),
-                None if self.all => {
+                None if self.all && !self.left.contains(&market.instrument) => {
                     let mut cursor = Cursor::unborn(market.instrument.clone());
                     cursor.attach(at, market);
                     self.by_instrument.insert(market.instrument.clone(), self.cursors.len());

@@ -24,7 +24,7 @@ pub enum Start {
     /// With the first tick after this one, which the subscriber has.
     After(Position),
     /// After the place of the product in the token. A product that the token has no place of starts with its full state,
-    /// or, in a token of all products, with its first tick.
+    /// or, in a token of all products, with its first tick, unless it had been left before.
     Token(Token),
 }
 
@@ -33,7 +33,7 @@ pub enum Start {
 pub enum Products {
     /// These; those that are not known yet from their first tick on.
     These(Vec<Instrument>),
-    /// All, also those that appear later.
+    /// All, also those that appear later; not those that a token to start with says were left.
     All,
 }
 

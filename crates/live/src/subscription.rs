@@ -3,11 +3,12 @@
 use std::{future, time::Duration};
 
 use domain::{Instrument, UnixNanos};
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::future::select_all;
 use tokio::time::Instant;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Delivery, Ended, Event, LiveFeed, Policy, Products, Read, Reader, Start, When,
+    Delivery, Ended, Event, HistoryError, LiveFeed, Policy, Products, Read, Reader, Start, When,
     archive::{Answer, Archive},
     news::Listener,
     reader::Ask,
@@ -23,12 +24,19 @@ pub struct Subscription {
     feed: LiveFeed,
     news: Listener,
     reader: Reader,
-    /// The questions to history that are on their way; boxed, because most subscriptions ask nothing.
-    asking: Option<Box<FuturesUnordered<Asking>>>,
+    /// The questions to history that are on their way: few, as the reader asks few at a time.
+    asking: Vec<Asking>,
     checkpoint_at: Option<Instant>,
 }
 
-type Asking = BoxFuture<'static, (Instrument, u32, Answer)>;
+/// A question that is on its way by itself: a subscriber that does not look at the answer holds no place that others wait
+/// for. Dropping it ends the read.
+#[derive(Debug)]
+struct Asking {
+    instrument: Instrument,
+    number: u64,
+    answer: AbortOnDropHandle<Answer>,
+}
 
 impl Subscription {
     /// Subscribes to `products`.
@@ -52,7 +60,7 @@ impl Subscription {
             feed: feed.clone(),
             news: feed.news().of(std::iter::empty()),
             reader,
-            asking: None,
+            asking: Vec::new(),
             checkpoint_at: None,
         }
     }
@@ -88,8 +96,10 @@ impl Subscription {
         self.listen();
     }
 
-    /// Listens to what concerns the products there are now, from before they are read next.
+    /// Listens to what concerns the products there are now, from before they are read next, and leaves off what only concerned
+    /// others.
     fn listen(&mut self) {
+        self.forget();
         let news = self.feed.news();
         self.news =
             if self.reader.is_of_all() { news.of_everything() } else { news.of(self.reader.instruments()) };
@@ -160,16 +170,22 @@ impl Subscription {
         self.token().map(|token| Delivery::Event(Event::Checkpoint { token }))
     }
 
+    /// Ends the reads whose answers are no longer of use: they would take the places of others.
+    fn forget(&mut self) {
+        self.asking.retain(|asking| self.reader.is_asking(&asking.instrument, asking.number));
+    }
+
     /// Asks history what is needed next.
     fn ask(&mut self) {
         if !self.reader.is_catching_up() {
-            self.asking = None;
+            self.asking = Vec::new();
             return;
         }
+        self.forget();
         let Some(archive) = self.feed.archive().cloned() else { return };
         let when = self.when();
         for ask in self.feed.read(|state| self.reader.questions(state, when)) {
-            self.asking.get_or_insert_default().push(asking(archive.clone(), ask));
+            self.asking.push(Asking::new(archive.clone(), ask));
         }
     }
 
@@ -189,28 +205,30 @@ impl Subscription {
             }
         };
         let answer = async {
-            match self.asking.as_mut().filter(|asking| !asking.is_empty()) {
-                Some(asking) => asking.next().await,
-                None => future::pending().await,
+            if self.asking.is_empty() {
+                return future::pending().await;
             }
+            let (answer, at, _) = select_all(self.asking.iter_mut().map(|asking| &mut asking.answer)).await;
+            (at, answer.unwrap_or_else(|error| Answer::Failed(HistoryError::Unavailable(error.into()))))
         };
         let answered = tokio::select! {
             () = news => None,
             () = until(read.again) => None,
             () = until(self.checkpoint_at.map(Instant::into_std)) => None,
-            answered = answer => answered,
+            answered = answer => Some(answered),
         };
-        if let Some((instrument, number, answer)) = answered {
+        if let Some((at, answer)) = answered {
+            let Asking { instrument, number, .. } = self.asking.swap_remove(at);
             let now = Instant::now().into_std();
             self.feed.read(|state| self.reader.answered(state, &instrument, number, answer, now));
         }
     }
 }
 
-fn asking(archive: Archive, ask: Ask) -> Asking {
-    Box::pin(async move {
+impl Asking {
+    fn new(archive: Archive, ask: Ask) -> Self {
         let Ask { instrument, number, question } = ask;
-        let answer = archive.ask(instrument.clone(), question).await;
-        (instrument, number, answer)
-    })
+        let asked = archive.ask(instrument.clone(), question);
+        Self { instrument, number, answer: AbortOnDropHandle::new(tokio::spawn(asked)) }
+    }
 }

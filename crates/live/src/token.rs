@@ -19,6 +19,8 @@ const VERSION: u8 = 1;
 const OF_A_PRODUCT: u8 = 0;
 const OF_PRODUCTS: u8 = 1;
 const OF_ALL: u8 = 2;
+/// What stands in the place of a run for a product that was left: beyond every run.
+const LEFT: u64 = 1 << 33;
 const CHECK_BYTES: usize = 4;
 
 /// Why a text is no token.
@@ -41,6 +43,8 @@ struct Content {
     epoch: EpochId,
     scope: Scope,
     places: Vec<Place>,
+    /// Of all products, it is not of these.
+    left: Vec<Instrument>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +63,15 @@ enum Scope {
 pub(crate) struct Place {
     pub(crate) instrument: Instrument,
     pub(crate) position: Option<Position>,
+}
+
+/// What is written of a product.
+#[derive(Clone, Copy, Debug)]
+enum Stand {
+    At(Position),
+    /// Nothing of it was known yet.
+    New,
+    Left,
 }
 
 impl Token {
@@ -95,6 +108,11 @@ impl Token {
         self.0.places.iter().map(|place| &place.instrument)
     }
 
+    /// The products that the subscriber had left, of all products.
+    pub(crate) fn left(&self) -> &[Instrument] {
+        &self.0.left
+    }
+
     pub(crate) fn epoch(&self) -> EpochId {
         self.0.epoch
     }
@@ -106,20 +124,24 @@ impl Token {
     /// The text of a place in one product.
     pub(crate) fn text_of(epoch: EpochId, instrument: &Instrument, position: Position) -> String {
         let mut bytes = head(OF_A_PRODUCT, epoch);
-        write_place(&mut bytes, None, instrument, Some(position));
+        write_place(&mut bytes, None, instrument, Stand::At(position));
         seal(bytes)
     }
 
-    /// The text of a whole subscription; `None` when its products are too many for one token.
+    /// The text of a whole subscription; `None` when its products are too many for one token. Only a subscription to all
+    /// products can have left some.
     pub(crate) fn text_of_all<'a>(
         epoch: EpochId,
         all: bool,
         places: impl Iterator<Item = (&'a Instrument, Option<Position>)>,
+        left: impl Iterator<Item = &'a Instrument>,
     ) -> Option<String> {
         let mut bytes = head(if all { OF_ALL } else { OF_PRODUCTS }, epoch);
         let mut before = None;
-        for (instrument, position) in places {
-            write_place(&mut bytes, before, instrument, position);
+        let places =
+            places.map(|(instrument, position)| (instrument, position.map_or(Stand::New, Stand::At)));
+        for (instrument, stand) in places.chain(left.map(|instrument| (instrument, Stand::Left))) {
+            write_place(&mut bytes, before, instrument, stand);
             before = Some(instrument);
             if bytes.len() > TOKEN_BYTES_MAX / 4 * 3 - CHECK_BYTES {
                 return None;
@@ -148,21 +170,17 @@ fn check_of(content: &[u8]) -> [u8; CHECK_BYTES] {
 }
 
 /// A venue that is that of the place before is left out.
-fn write_place(
-    bytes: &mut Vec<u8>,
-    before: Option<&Instrument>,
-    instrument: &Instrument,
-    position: Option<Position>,
-) {
+fn write_place(bytes: &mut Vec<u8>, before: Option<&Instrument>, instrument: &Instrument, stand: Stand) {
     let is_same = before.is_some_and(|before| before.venue == instrument.venue);
     write_text(bytes, if is_same { "" } else { instrument.venue.as_str() });
     write_text(bytes, instrument.product.as_str());
-    match position {
-        Some(position) => {
+    match stand {
+        Stand::At(position) => {
             write_number(bytes, u64::from(position.run) + 1);
             write_number(bytes, position.sequence);
         }
-        None => write_number(bytes, 0),
+        Stand::New => write_number(bytes, 0),
+        Stand::Left => write_number(bytes, LEFT),
     }
 }
 
@@ -212,17 +230,18 @@ impl Reader<'_> {
         std::str::from_utf8(text).ok()
     }
 
-    fn place(&mut self, before: Option<&Instrument>) -> Option<Place> {
+    fn place(&mut self, before: Option<&Instrument>) -> Option<(Instrument, Stand)> {
         let venue = match self.text()? {
             "" => before?.venue.as_str().to_owned(),
             venue => venue.to_owned(),
         };
         let instrument = Instrument::new(&venue, self.text()?).ok()?;
-        let position = match self.number()? {
-            0 => None,
-            run => Some(Position { run: u32::try_from(run - 1).ok()?, sequence: self.number()? }),
+        let stand = match self.number()? {
+            0 => Stand::New,
+            LEFT => Stand::Left,
+            run => Stand::At(Position { run: u32::try_from(run - 1).ok()?, sequence: self.number()? }),
         };
-        Some(Place { instrument, position })
+        Some((instrument, stand))
     }
 
     fn content(mut self) -> Option<Content> {
@@ -236,16 +255,24 @@ impl Reader<'_> {
         for byte in &mut epoch {
             *byte = self.byte()?;
         }
-        let mut places: Vec<Place> = Vec::new();
+        let (mut places, mut left): (Vec<Place>, Vec<Instrument>) = Default::default();
         while !self.0.is_empty() {
-            let place = self.place(places.last().map(|place| &place.instrument))?;
-            places.push(place);
+            // Those that were left stand at the end.
+            let before = left.last().or(places.last().map(|place| &place.instrument));
+            match self.place(before)? {
+                (instrument, Stand::Left) => left.push(instrument),
+                (instrument, Stand::New) => places.push(Place { instrument, position: None }),
+                (instrument, Stand::At(position)) => {
+                    places.push(Place { instrument, position: Some(position) });
+                }
+            }
         }
         let is_whole = match scope {
             Scope::Product => places.len() == 1 && places.iter().all(|place| place.position.is_some()),
             Scope::Subscription { .. } => true,
         };
-        is_whole.then(|| Content { epoch: EpochId::from_bytes(epoch), scope, places })
+        let is_whole = is_whole && (left.is_empty() || scope == Scope::Subscription { all: true });
+        is_whole.then(|| Content { epoch: EpochId::from_bytes(epoch), scope, places, left })
     }
 }
 
@@ -264,7 +291,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read(run: u32, sequence: u64, rest in prop::collection::vec(
-            ("[a-z]{1,8}", "[A-Z]{1,8}-USD", prop::option::of((any::<u32>(), any::<u64>()))), 0..20), all: bool) {
+            ("[a-z]{1,8}", "[A-Z]{1,8}-USD", prop::option::of((any::<u32>(), any::<u64>()))), 0..20),
+            left in prop::collection::vec("[A-Z]{1,8}-USD", 0..5), all: bool) {
             let position = Position { run, sequence };
             let of = instrument("coinbase", "BTC-USD");
             let token = Token::parse(&Token::text_of(EPOCH, &of, position)).unwrap();
@@ -275,9 +303,11 @@ mod tests {
                 instrument: instrument(venue, product),
                 position: position.map(|(run, sequence)| Position { run, sequence }),
             }).collect();
+            let left: Vec<_> = left.iter().filter(|_| all).map(|name| instrument("coinbase", name)).collect();
             let text = Token::text_of_all(
-                EPOCH, all, places.iter().map(|place| (&place.instrument, place.position))).unwrap();
+                EPOCH, all, places.iter().map(|place| (&place.instrument, place.position)), left.iter()).unwrap();
             let token = Token::parse(&text).unwrap();
+            prop_assert_eq!(token.left(), &left);
             prop_assert_eq!((token.is_of_subscription(), token.is_of_all()), (true, all));
             prop_assert_eq!(&token.0.places, &places);
         }
@@ -304,7 +334,7 @@ mod tests {
         let at = |count| {
             let places =
                 names.iter().take(count).map(|name| (name, Some(Position { run: 0, sequence: 1 << 40 })));
-            Token::text_of_all(EPOCH, true, places)
+            Token::text_of_all(EPOCH, true, places, std::iter::empty())
         };
         let text = at(5_000).unwrap();
         assert!(text.len() <= TOKEN_BYTES_MAX);

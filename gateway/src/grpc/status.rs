@@ -82,6 +82,14 @@ pub(crate) fn query_unreachable() -> Status {
     Status::with_error_details(Code::Unavailable, "history cannot be reached at the moment", details)
 }
 
+/// An instance of query died with a part of its answer given.
+pub(crate) fn query_cut_off() -> Status {
+    let mut details = details("INTERRUPTED", []);
+    details.set_retry_info(Some(RETRY_DELAY));
+    let message = "history has broken off, continue with the token of the last response";
+    Status::with_error_details(Code::Unavailable, message, details)
+}
+
 /// Query did not begin to answer in time.
 pub(crate) fn query_timeout() -> Status {
     let details = details("QUERY_TIMEOUT", []);

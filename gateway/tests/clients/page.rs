@@ -11,6 +11,10 @@ use tokio::{net::TcpListener, time::timeout};
 
 use crate::harness::{Gateway, PATIENCE, config};
 
+/// All that a browser may do with the page: load files from where it came from, and call there.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
 fn body(answer: &str) -> Value {
     serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
 }
@@ -38,8 +42,15 @@ async fn the_page_comes_with_a_strict_policy() {
             head.starts_with("http/1.1 200 ") && head.contains(&format!("content-type: {kind}")),
             "{head}"
         );
-        assert!(head.contains("content-security-policy: default-src 'none'; script-src 'self'"), "{head}");
-        assert!(!head.contains("unsafe") && head.contains("nosniff"), "{path}");
+        let policy = head.lines().find_map(|line| line.strip_prefix("content-security-policy: "));
+        assert_eq!(policy, Some(POLICY), "{path}");
+        for also in [
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+            "cross-origin-opener-policy: same-origin",
+        ] {
+            assert!(head.lines().any(|line| line == also), "{path}: {also} is missing in\n{head}");
+        }
     }
     assert!(gateway.get("/../Cargo.toml").await.starts_with("HTTP/1.1 404 "));
     let post = format!(

@@ -9,8 +9,8 @@ import { find, missing } from "./chromium.mjs";
 /** How long anything may take; the machine may be busy. */
 const PATIENCE_MS = 30_000;
 
-/** Opens `url` and runs `test` with the page; pictures go to `pictures`. */
-export async function withPage(url, pictures, test) {
+/** Opens `url` and runs `test` with the page; pictures go to `pictures`. `atFirst` runs in the page before its own scripts. */
+export async function withPage(url, pictures, test, atFirst = () => {}) {
   const executablePath = find();
   assert(executablePath, missing);
   mkdirSync(pictures, { recursive: true });
@@ -25,6 +25,7 @@ export async function withPage(url, pictures, test) {
     await page.addInitScript(() => {
       addEventListener("securitypolicyviolation", (event) => console.error(`policy: ${event.violatedDirective} ${event.blockedURI}`));
     });
+    await page.addInitScript(atFirst);
     await page.goto(url);
     const picture = async (name) => page.screenshot({ path: join(pictures, `${name}.png`), animations: "disabled" });
     try {
@@ -42,7 +43,7 @@ export async function withPage(url, pictures, test) {
 
 /** Errors in the console, violations of the policy, and requests to other hosts. */
 function keepAccount(page, origin) {
-  const account = { faults: [], requests: 0, gatewayIsAway: false };
+  const account = { faults: [], urls: [], gatewayIsAway: false };
   const fault = (text) => account.faults.push(text);
   page.on("console", (message) => {
     const text = `${message.text()} ${message.location().url ?? ""}`;
@@ -52,7 +53,7 @@ function keepAccount(page, origin) {
   });
   page.on("pageerror", (error) => fault(`error: ${error.stack}`));
   page.on("request", (request) => {
-    account.requests += 1;
+    account.urls.push(request.url());
     if (new URL(request.url()).origin !== origin) fault(`a request to elsewhere: ${request.url()}`);
   });
   return account;
@@ -66,3 +67,13 @@ export async function until(page, what, look, argument) {
     throw new Error(`never came true: ${what} (${error.message})`);
   }
 }
+
+/** Until messages arrive. */
+export const isLive = (page) => until(page, "live", () => document.getElementById("connection").dataset.state === "live");
+
+/** Until a text is another one. */
+export const changes = (page, selector, before) =>
+  until(page, `${selector} changes`, ([selector, before]) => document.querySelector(selector).textContent !== before, [selector, before]);
+
+export const text = (page, selector) => page.locator(selector).textContent();
+export const cell = (product, field) => `tr[data-product="${product}"] td[data-field="${field}"]`;

@@ -76,8 +76,10 @@ export class Candles {
       } catch (error) {
         if (this.#end.signal.aborted) return;
         if (this.#again.signal.aborted) continue;
-        this.sink.trouble(ConnectError.from(error).rawMessage);
-        await sleep(backoff.next(), this.#again.signal);
+        const fault = ConnectError.from(error);
+        this.sink.trouble(fault.rawMessage);
+        // Without the right key there is nothing to ask for until the page is connected again.
+        await sleep(fault.code === Code.Unauthenticated ? Number.POSITIVE_INFINITY : backoff.next(), this.#again.signal);
       }
     }
   }

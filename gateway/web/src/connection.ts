@@ -9,25 +9,15 @@ export class ConnectionView {
   #connection: Connection = { state: "connecting" };
   #lost = false;
 
-  constructor(
-    private readonly events: Events,
-    private readonly retry: () => void,
-  ) {
+  constructor(private readonly events: Events) {
     setInterval(() => this.#draw(), 250);
     this.offerKey(false);
     byId("key-open").addEventListener("click", () => this.#open(byId("key-form").hidden !== false));
     byId("key-form").addEventListener("submit", (event) => {
       event.preventDefault();
-      setKey(byId<HTMLInputElement>("key").value.trim());
-      byId<HTMLInputElement>("key").value = "";
-      this.#open(false);
-      this.retry();
+      this.#use(byId<HTMLInputElement>("key").value.trim());
     });
-    byId("key-forget").addEventListener("click", () => {
-      setKey("");
-      // What is on the screen came with the key, so it goes with it.
-      location.reload();
-    });
+    byId("key-forget").addEventListener("click", () => this.#use(""));
   }
 
   /** A server that asks for no key needs no field for one. */
@@ -59,6 +49,12 @@ export class ConnectionView {
     this.#draw();
   }
 
+  /** What is on the screen came with the key before, and may be more than this one allows: the page starts anew. */
+  #use(text: string): void {
+    setKey(text);
+    location.reload();
+  }
+
   #open(open: boolean): void {
     byId("key-form").hidden = !open;
     byId("key-forget").hidden = !key();
@@ -80,7 +76,7 @@ function textOf(connection: Connection): string {
     case "live":
       return connection.resumed ? "live, resumed" : "live";
     case "locked":
-      return `a key is needed: ${connection.reason}`;
+      return key() ? `another key is needed: ${connection.reason}` : "this server asks for an API key";
     case "waiting": {
       const seconds = Math.ceil((connection.untilMs - Date.now()) / 1000);
       return seconds > 0 ? `disconnected, next attempt in ${seconds} s` : "disconnected, trying";

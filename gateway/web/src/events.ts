@@ -20,10 +20,12 @@ export type Tone = "good" | "bad" | "plain";
 export class Events {
   readonly #list = byId("events");
 
-  /** The newest stands first. */
-  tell(text: string, tone: Tone = "plain", timeMs = Date.now()): void {
+  /** The newest stands first. What has a `name` is told once, however often it is heard of. */
+  tell(text: string, tone: Tone = "plain", timeMs = Date.now(), name = ""): void {
+    if (name && [...this.#list.children].some((other) => (other as HTMLElement).dataset.name === name)) return;
     this.#list.querySelector("li.quiet")?.remove();
     const item = make("li");
+    item.dataset.name = name;
     item.dataset.tone = tone;
     const when = new Date(timeMs);
     const time = make("time", when.toLocaleTimeString());
@@ -37,13 +39,18 @@ export class Events {
 
   /** A gap as history knows it. */
   gap(gap: Gap): void {
-    this.tell(gapText(gap), gapTone(gap), gap.detectTime && milliseconds(gap.detectTime));
+    this.tell(gapText(gap), gapTone(gap), gap.detectTime && milliseconds(gap.detectTime), nameOf(gap));
   }
 
   event(event: StreamEvent): void {
     const said = eventText(event);
-    if (said) this.tell(said[0], said[1], event.reportTime && milliseconds(event.reportTime));
+    if (said) this.tell(said[0], said[1], event.reportTime && milliseconds(event.reportTime), event.gap && nameOf(event.gap));
   }
+}
+
+/** The stream and history tell the same of a gap once in each of its states. */
+function nameOf(gap: Gap): string {
+  return [gap.product, gap.run, gap.firstTradeId, gap.lastTradeId, GapState[gap.state]].join(" ");
 }
 
 function gapTone(gap: Gap): Tone {

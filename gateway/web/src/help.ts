@@ -15,7 +15,8 @@ function examples(product: string, locked: boolean): Example[] {
   const grpcHost = location.port ? host : `${host}:${secure ? 443 : 80}`;
   const plain = secure ? "" : "-plaintext ";
   const curlKey = locked ? `-H "authorization: Bearer $LEDGERFLUX_KEY" ` : "";
-  const socketKey = locked ? `-H "Authorization: Bearer $LEDGERFLUX_KEY" ` : "";
+  // With a space behind -H, websocat takes the address for one more header.
+  const socketKey = locked ? `-H="Authorization: Bearer $LEDGERFLUX_KEY" ` : "";
   const pythonKey = locked ? `, additional_headers={"Authorization": "Bearer " + os.environ["LEDGERFLUX_KEY"]}` : "";
   const subscribe = JSON.stringify({ op: "subscribe", products: [product], want_snapshot: true });
   const call = (method: string, request: object) =>
@@ -30,9 +31,10 @@ function examples(product: string, locked: boolean): Example[] {
       name: "grpcurl",
       note: "The server describes itself (reflection), so that no files are needed.",
       text: [
-        call("StreamingService/Subscribe", { products: [product] }),
         call("MarketDataService/GetLatestPrice", { product }),
         call("MarketDataService/ListCandles", { product, interval: "CANDLE_INTERVAL_ONE_MINUTE" }),
+        // It goes on until it is stopped, so that it is the last one for whoever copies all of them.
+        call("StreamingService/Subscribe", { products: [product] }),
       ].join("\n"),
     },
     {
@@ -56,13 +58,14 @@ asyncio.run(main())`,
     {
       name: "ledgerflux",
       note: "The same table in a terminal, and one JSON line per event in a pipe.",
-      text: `${locked ? "LEDGERFLUX_KEY=… " : ""}ledgerflux watch ${product} --server ${location.origin}`,
+      text: `ledgerflux watch ${product} --server ${location.origin}`,
     },
   ];
 }
 
 /** Shows the examples for a product; `locked`: the server asks for keys. */
 export function showExamples(product: string, locked: boolean): void {
+  byId("examples-key").hidden = !locked;
   const open = [...byId("examples").querySelectorAll("details")].map((found) => found.open);
   const items = examples(product, locked).map(({ name, note, text }, at) => {
     const item = make("details");

@@ -1,4 +1,5 @@
-// The key that a gateway may ask for. It stays in this tab, and leaves it only as the header of a call to the page's own server.
+// The key that a gateway may ask for. It stays in this tab (`sessionStorage`, which ends with it), and leaves it only as the header of a
+// call to the page's own server: never in an address, which logs would keep.
 
 import type { Interceptor } from "@connectrpc/connect";
 

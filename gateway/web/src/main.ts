@@ -1,6 +1,6 @@
 // The page: one subscription feeds the table, the chart follows the selected product, and everything that happens is told.
 
-import { createClient } from "@connectrpc/connect";
+import { Code, ConnectError, createClient } from "@connectrpc/connect";
 import { createGrpcWebTransport } from "@connectrpc/connect-web";
 import { Chart } from "./chart";
 import { ConnectionView } from "./connection";
@@ -20,6 +20,7 @@ const FEEDS_MS = 3_000;
 /** The most products that one call may name. */
 const PRODUCTS_PER_CALL = 100;
 const GAPS_SINCE_S = 3_600;
+const GAPS_MAX = 1_000;
 
 const transport = createGrpcWebTransport({ baseUrl: location.origin, interceptors: [withKey] });
 const marketData = createClient(MarketDataService, transport);
@@ -30,13 +31,15 @@ const events = new Events();
 const chart = new Chart({ marketData, streaming });
 let selected = "";
 let locked = false;
+let live = false;
+let keyEnded = false;
 const table = new Table(market, (product) => {
   selected = product;
   chart.show(product);
   showExamples(product, locked);
 });
 
-const connection = new ConnectionView(events, () => subscription.wake());
+const connection = new ConnectionView(events);
 const subscription = new Subscription(streaming, {
   message({ message }) {
     if (message.case === "event") {
@@ -46,6 +49,11 @@ const subscription = new Subscription(streaming, {
         if (event.reportTime) table.clockOffsetMs = milliseconds(event.reportTime) - Date.now();
       }
       if (event.resumeToken) connection.checkpoint(Date.now());
+      if (event.kind === StreamEventKind.LIVE) {
+        // The products are known now.
+        void feeds();
+        void recentGaps();
+      }
       if (event.kind === StreamEventKind.STALE) market.setFeed(event.product, FeedState.STALE);
       events.event(event);
     } else {
@@ -53,20 +61,24 @@ const subscription = new Subscription(streaming, {
     }
   },
   connection(state) {
+    // What is on the screen may be more than the key allows now.
+    if (state.state === "live" && keyEnded) return location.reload();
     connection.show(state);
+    live = state.state === "live";
     if (state.state === "locked") lock();
-    if (state.state === "waiting") {
+    if (state.state === "waiting" || state.state === "locked") {
       for (const product of market.products.keys()) market.setFeed(product, FeedState.UNSPECIFIED);
     }
     if (state.state !== "live") return;
     void about();
-    // When the first prices are in.
-    setTimeout(() => void feeds(), 500);
     if (state.again) chart.restart();
-    else void recentGaps();
   },
   notResumed(reason) {
     events.tell(`the stream could not go on where it was, so it starts with the newest state: ${reason}`, "bad");
+  },
+  keyEnded(reason) {
+    keyEnded = true;
+    events.tell(reason, "bad");
   },
 });
 
@@ -95,11 +107,20 @@ async function about(): Promise<void> {
   }
 }
 
+/** Those of the last hour, also those that happened while the page was not connected. */
 async function recentGaps(): Promise<void> {
-  try {
-    const seconds = BigInt(Math.floor(Date.now() / 1000) - GAPS_SINCE_S);
-    const { gaps } = await marketData.listGaps({ timeRange: { startTime: { seconds } } }, { timeoutMs: 10_000 });
+  const seconds = BigInt(Math.floor(Date.now() / 1000) - GAPS_SINCE_S);
+  const tell = async (product: string) => {
+    const request = { product, timeRange: { startTime: { seconds } }, pageSize: GAPS_MAX };
+    const { gaps } = await marketData.listGaps(request, { timeoutMs: 10_000 });
     for (const gap of gaps) events.gap(gap);
+  };
+  try {
+    await tell("").catch(async (error: unknown) => {
+      // Who may see some products only has to name them.
+      if (ConnectError.from(error).code !== Code.PermissionDenied) throw error;
+      for (const product of market.products.keys()) await tell(product);
+    });
   } catch {
     // Query is away. What happens from now on is told by the stream.
   }
@@ -107,7 +128,7 @@ async function recentGaps(): Promise<void> {
 
 /** The state of each feed is no part of the stream as long as all is well. */
 async function feeds(): Promise<void> {
-  if (document.hidden) return;
+  if (document.hidden || !live) return;
   const names = [...market.products.keys()];
   for (let at = 0; at < names.length; at += PRODUCTS_PER_CALL) {
     const products = names.slice(at, at + PRODUCTS_PER_CALL);

@@ -17,6 +17,9 @@ export interface Product {
   /** The exchange's own time of the newest tick. */
   eventMs?: number;
   feed: FeedState;
+  /** The place of the newest tick: the run, and the exchange's sequence in it. */
+  run: number;
+  sequence: bigint;
 }
 
 export class Market {
@@ -44,6 +47,11 @@ export class Market {
     this.skipped += skipped;
     if (tick.backfilled) return;
     const product = this.#product(tick.product);
+    // A resumed stream begins at its checkpoint, some seconds back: what is here already does not come twice, and nothing steps back.
+    if (tick.sequence !== undefined) {
+      if (tick.run < product.run || (tick.run === product.run && tick.sequence <= product.sequence)) return;
+      [product.run, product.sequence] = [tick.run, tick.sequence];
+    }
     this.#take(product, tick.lastTrade, tick.bestBid, tick.bestAsk, tick.dayStats);
     if (tick.eventTime) product.eventMs = milliseconds(tick.eventTime);
     if (product.feed === FeedState.STALE) product.feed = FeedState.LIVE;
@@ -53,6 +61,8 @@ export class Market {
     const product = this.#product(snapshot.product);
     const state = snapshot.state;
     if (!state) return;
+    // The full state begins anew, whatever was here.
+    [product.run, product.sequence] = [snapshot.run, snapshot.sequence ?? -1n];
     this.#take(product, state.lastTrade, state.bestBid, state.bestAsk, state.dayStats);
     const times = [state.lastTradeTime, state.bestBidTime, state.bestAskTime].flatMap((time) => (time ? [milliseconds(time)] : []));
     if (times.length) product.eventMs = Math.max(...times);
@@ -72,7 +82,7 @@ export class Market {
   #product(name: string): Product {
     let product = this.products.get(name);
     if (!product) {
-      product = { name, feed: FeedState.UNSPECIFIED };
+      product = { name, feed: FeedState.UNSPECIFIED, run: 0, sequence: -1n };
       this.products.set(name, product);
     }
     return product;

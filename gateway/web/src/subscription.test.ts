@@ -14,6 +14,7 @@ async function played(answers: ((request: SubscribeRequest) => AsyncGenerator<Re
   const starts: string[] = [];
   const states: Connection[] = [];
   const notResumed: string[] = [];
+  const keyEnded: string[] = [];
   let finish = () => {};
   const finished = new Promise<void>((resolve) => (finish = resolve));
   const transport = createRouterTransport(({ service }) => {
@@ -36,10 +37,11 @@ async function played(answers: ((request: SubscribeRequest) => AsyncGenerator<Re
       if (state.state === "locked") setTimeout(() => subscription.wake());
     },
     notResumed: (reason) => notResumed.push(reason),
+    keyEnded: (reason) => keyEnded.push(reason),
   });
   void subscription.run();
   await finished;
-  return { starts, states: states.map((state) => state.state), live: states.filter((state) => state.state === "live"), notResumed };
+  return { starts, states: states.map((state) => state.state), live: states.filter((state) => state.state === "live"), notResumed, keyEnded };
 }
 
 test("a lost stream goes on from its newest checkpoint", async () => {
@@ -79,4 +81,28 @@ test("a server that wants a key is asked again when there is one", async () => {
     },
   ]);
   expect(states).toEqual(["connecting", "locked", "connecting"]);
+});
+
+test("a key that ends in the middle is told, and what it opened is not resumed with another", async () => {
+  const { starts, states, keyEnded } = await played([
+    async function* () {
+      yield checkpoint("of the key before");
+      throw new ConnectError("revoked", Code.Unauthenticated);
+    },
+    async function* () {
+      throw new ConnectError("nobody has this key", Code.Unauthenticated);
+    },
+  ]);
+  expect(starts).toEqual(["snapshot", "snapshot", "snapshot"]);
+  expect(states).toEqual(["connecting", "live", "connecting", "locked", "connecting"]);
+  expect(keyEnded).toEqual(["revoked"]);
+});
+
+test("a page that may not call is no matter of keys", async () => {
+  const { states } = await played([
+    async function* () {
+      throw new ConnectError("pages of this origin may not call", Code.PermissionDenied);
+    },
+  ]);
+  expect(states).toEqual(["connecting", "waiting", "connecting"]);
 });

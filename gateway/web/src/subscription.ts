@@ -10,7 +10,7 @@ export type Connection =
   /** Messages arrive; `resumed` when they went on where the connection before had ended. */
   | { state: "live"; resumed: boolean; again: boolean }
   | { state: "waiting"; untilMs: number; reason: string }
-  /** The server wants a key, or another one. */
+  /** The server wants a key, or another one: it is not asked again without one. */
   | { state: "locked"; reason: string };
 
 export interface Listener {
@@ -18,6 +18,8 @@ export interface Listener {
   connection(connection: Connection): void;
   /** What could not be continued, and why. */
   notResumed(reason: string): void;
+  /** The key that opened the stream does not count any more, or not for the same. */
+  keyEnded(reason: string): void;
 }
 
 /** A token as old as this is not worth its history: the newest state is. */
@@ -26,7 +28,6 @@ const TOKEN_AGE_MS_MAX = 10 * 60_000;
 const SILENCE_MS_MAX = 30_000;
 /** The answers to a token that will never do. */
 const TOKEN_REFUSED = [Code.InvalidArgument, Code.NotFound, Code.OutOfRange, Code.FailedPrecondition, Code.Unimplemented];
-const LOCKED = [Code.Unauthenticated, Code.PermissionDenied];
 
 export class Subscription {
   #token = "";
@@ -52,7 +53,7 @@ export class Subscription {
       this.#wake = new AbortController();
       const reason = await this.#once();
       if (reason === undefined) continue;
-      if (LOCKED.includes(reason.code)) {
+      if (reason.code === Code.Unauthenticated) {
         this.listener.connection({ state: "locked", reason: reason.rawMessage });
         await sleep(Number.POSITIVE_INFINITY, this.#wake.signal);
         continue;
@@ -89,6 +90,12 @@ export class Subscription {
       return new ConnectError("the server has ended the stream", Code.Unavailable);
     } catch (error) {
       const fault = watchdog.bites ? new ConnectError("the server fell silent", Code.Unavailable) : ConnectError.from(error);
+      if (heard && fault.code === Code.Unauthenticated) {
+        // It may be there still, and allow something else; the answer to the next attempt says what is wrong with it.
+        this.#token = "";
+        this.listener.keyEnded(fault.rawMessage);
+        return undefined;
+      }
       if (!token || heard || !TOKEN_REFUSED.includes(fault.code)) return fault;
       this.#token = "";
       this.listener.notResumed(fault.rawMessage);

@@ -62,7 +62,7 @@ impl Latest {
     /// The snapshots that have changed and were not written within `interval`, taken at `now`.
     pub(crate) fn due(&self, now: UnixNanos, interval: Duration) -> Vec<Snapshot> {
         let due = |entry: &&Entry| {
-            entry.dirty && entry.written_at.is_none_or(|written| now.saturating_since(written) >= interval)
+            entry.dirty && entry.written_at.is_none_or(|written| now.is_over(written, interval))
         };
         self.products
             .values()
@@ -130,6 +130,21 @@ mod tests {
         assert_eq!((second_time[0].position.sequence, second_time[0].snapshot_time), (2, at(11)));
         latest.written(&second_time);
         assert!(latest.due(at(20), second).is_empty(), "unchanged");
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_stops_no_snapshot() {
+        let second = Duration::from_secs(1);
+        let mut latest = Latest::default();
+        latest.apply([tick(1)].iter());
+        latest.written(&latest.due(at(3_600), second));
+        latest.apply([tick(2)].iter());
+        let due = latest.due(at(10), second);
+        assert_eq!((due.len(), due[0].position.sequence, due[0].snapshot_time), (1, 2, at(10)));
+        latest.written(&due);
+        latest.apply([tick(3)].iter());
+        assert!(latest.due(at(10), second).is_empty(), "once in the interval by the clock as it is now");
+        assert_eq!(latest.due(at(11), second).len(), 1);
     }
 
     #[test]

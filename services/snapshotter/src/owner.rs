@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use bus::{Delivery, Source, Work, WorkReader, fail_point};
+use bus::{Delivery, Source, StreamKind, Work, WorkReader, fail_point};
 use domain::{RejectReason, RejectedTick, ShardProgress, Snapshot, Tick, UnixNanos};
 use metrics::{counter, histogram};
 use runtime::{Backoff, ErrorChain};
@@ -32,6 +32,8 @@ pub(crate) struct Owner<'a> {
     latest: Latest,
     /// The random id of the database: which history it is that is written.
     history: String,
+    /// When the `LF_SNAPSHOTS` was created in which what is stored is published.
+    pub(crate) snapshots_of: UnixNanos,
     told_at: UnixNanos,
     /// Ticks of the group that is being stored.
     in_hand: usize,
@@ -44,6 +46,8 @@ impl<'a> Owner<'a> {
         // After a broker came back empty there are no streams.
         bus.ensure_streams().await.map_err(bus_error)?;
         worker.refuse_successor().await?;
+        // First: what is published from here on is in this stream, or in one that is told to be another.
+        let snapshots_of = bus.stream_state(StreamKind::Snapshots).await.map_err(bus_error)?.created;
         let stored =
             newest_states(&worker.store, |instrument| bus.shards().shard_of(instrument) == shard).await?;
         let history = worker.store.epoch().await?;
@@ -57,10 +61,12 @@ impl<'a> Owner<'a> {
         info!(%shard, stored = stored.len(), published = missing.len(), "writes the shard");
         let label = shard.to_string();
         let latest = Latest::stored(stored);
-        let mut owner = Self { worker, label, reader, latest, history, told_at: UnixNanos::MIN, in_hand: 0 };
+        let (told_at, in_hand) = (UnixNanos::MIN, 0);
+        let mut owner = Self { worker, label, reader, latest, history, snapshots_of, told_at, in_hand };
         owner.tell_progress();
-        // The first word of a snapshotter says that what is stored is published: the normalizer waits for it.
-        worker.reporter.speak();
+        // A word of a snapshotter says that what is stored is published: the normalizer waits for it, also after the broker
+        // came back empty under a snapshotter that lives on.
+        worker.reporter.speak_of_snapshots(snapshots_of);
         Ok(owner)
     }
 
@@ -98,6 +104,8 @@ impl<'a> Owner<'a> {
                 self.refuse(undecodable(delivery, what, "ticks", &self.worker.source(), now)).await?;
             }
         }
+        let rows = rows(group);
+        self.in_hand = rows.len();
         // In memory what was said of a gap dies with the process, and once the trade behind it is stored nothing tells of it
         // again: there the gap has to be recorded first.
         let has_fills = group.iter().any(|delivery| delivery.source == Source::Fill);
@@ -105,8 +113,6 @@ impl<'a> Owner<'a> {
             settled(self.worker).await?;
         }
         tell_gaps(self.worker, &self.latest, group).await?;
-        let rows = rows(group);
-        self.in_hand = rows.len();
         self.latest.apply(rows.iter().map(|row| row.tick));
         self.commit(&rows, self.worker.config.snapshot_interval).await?;
         self.in_hand = 0;
@@ -244,7 +250,7 @@ impl<'a> Owner<'a> {
     /// Brings the progress in the status up to date, at most once a second.
     fn tell_progress(&mut self) {
         let now = UnixNanos::now();
-        if now.saturating_since(self.told_at) < PROGRESS_INTERVAL {
+        if !now.is_over(self.told_at, PROGRESS_INTERVAL) {
             return;
         }
         self.told_at = now;

@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bus::{Bus, Failures, PublishError, Reporter, Work};
-use domain::{RoleStatus, Shard};
+use bus::{Bus, Failures, PublishError, Reporter, StreamKind, Work};
+use domain::{RoleStatus, Shard, UnixNanos};
 use metrics::gauge;
 use runtime::{Backoff, ErrorChain, Latch, RoleContext};
 use store::{Store, StoreError};
@@ -23,7 +23,7 @@ const HEALTHY_AFTER: Duration = Duration::from_secs(60);
 
 /// A fenced writer never waits longer than this many times its first wait.
 const FENCED_WAITS_MAX: u32 = 16;
-/// How often it is asked whether somebody who started later writes the shard.
+/// How often it is asked whether somebody who started later writes the shard, and whether the broker came back empty.
 const LOOKS_EVERY: Duration = Duration::from_secs(2);
 
 /// Why a snapshotter has to start over.
@@ -35,6 +35,9 @@ pub enum Error {
         /// Who.
         owner: String,
     },
+    /// The broker came back empty: what only the database knows has to be published again.
+    #[error("the stream of snapshots was made anew")]
+    Remade,
     /// The bus does not do what it is asked.
     #[error("the bus failed")]
     Bus(#[source] Box<dyn std::error::Error + Send + Sync>),
@@ -63,7 +66,7 @@ impl Error {
             Self::Panicked(_) => true,
             Self::Bus(source) => matches!(source.downcast_ref(), Some(PublishError::TooLarge { .. })),
             Self::Store(error) => error.is_of_rows(),
-            Self::Fenced { .. } | Self::Stopped { .. } => false,
+            Self::Fenced { .. } | Self::Remade | Self::Stopped { .. } => false,
         }
     }
 }
@@ -141,13 +144,18 @@ impl Worker {
         }
     }
 
-    /// Returns once there is somebody who started later.
-    async fn await_successor(&self) -> Error {
+    /// Returns once there is somebody who started later, or another `LF_SNAPSHOTS` than the one that was created at
+    /// `snapshots_of`.
+    async fn await_change(&self, snapshots_of: UnixNanos) -> Error {
         loop {
             tokio::time::sleep(LOOKS_EVERY).await;
             // Whatever else fails is noticed by the work.
             if let Err(error @ Error::Fenced { .. }) = self.refuse_successor().await {
                 return error;
+            }
+            let snapshots = self.bus.stream_state(StreamKind::Snapshots).await;
+            if snapshots.is_ok_and(|state| state.created != snapshots_of) {
+                return Error::Remade;
             }
         }
     }
@@ -165,10 +173,11 @@ impl Worker {
                 Ok((mut owner, mut ledger)) => {
                     self.latch.set_ready();
                     let since = Instant::now();
+                    let snapshots_of = owner.snapshots_of;
                     let outcome = tokio::select! {
                         outcome = owner.work() => outcome,
                         Err(failed) = ledger.work() => Err(failed),
-                        fenced = self.await_successor() => Err(fenced),
+                        changed = self.await_change(snapshots_of) => Err(changed),
                         () = self.drain_is_over() => Err(owner.stopped().await),
                     };
                     if since.elapsed() > HEALTHY_AFTER {
@@ -177,7 +186,7 @@ impl Worker {
                     }
                     match outcome {
                         // In memory, what is not recorded now ends with us.
-                        Ok(()) if self.bus.is_embedded() => return ledger.catch_up().await,
+                        Ok(()) if self.bus.is_embedded() => return ledger.finish().await,
                         Ok(()) => return Ok(()),
                         // On a broker of its own, what was not committed is delivered again. In memory it ends with us.
                         Err(error @ Error::Stopped { .. }) if !self.bus.is_embedded() => {

@@ -11,7 +11,7 @@ use domain::{
 };
 use runtime::{Readiness, RoleContext, Shutdown};
 use store::{CandleQuery, Order, Store, TickQuery, TickRange, TickRow, WriteBatch};
-use testkit::{Postgres, Scratch, eventually};
+use testkit::{NatsServer, Postgres, Scratch, eventually};
 use tokio::task::JoinHandle;
 
 const SOON: Duration = Duration::from_secs(30);
@@ -63,10 +63,13 @@ impl Fixture {
     }
 
     async fn on(url: String, scratch: Scratch) -> Self {
+        let config = bus::Config { shards: ShardCount::new(1).unwrap(), ..bus::Config::default() };
+        Self::on_bus(url, scratch, Bus::embedded(&config)).await
+    }
+
+    async fn on_bus(url: String, scratch: Scratch, bus: Bus) -> Self {
         migrations::migrate(&url, false).await.unwrap();
         let store = Store::connect(&store::Config { url, ..store::Config::default() }).await.unwrap();
-        let config = bus::Config { shards: ShardCount::new(1).unwrap(), ..bus::Config::default() };
-        let bus = Bus::embedded(&config);
         bus.ensure_streams().await.unwrap();
         let shard = bus.shards().shard_of(&instrument());
         let mut publisher = bus.tick_publisher(shard);
@@ -116,6 +119,12 @@ impl Fixture {
             if stored >= count { Ok(()) } else { Err(format!("{stored} of {count} stored")) }
         })
         .await;
+    }
+
+    /// Whether the snapshotter is heard of.
+    async fn has_word(&self) -> bool {
+        let statuses = self.bus.statuses().await.unwrap_or_default();
+        statuses.iter().any(|status| status.role == "snapshotter")
     }
 
     /// What the bars count must be what history holds.
@@ -273,6 +282,40 @@ async fn the_last_value_never_goes_back_over_a_crash() {
     })
     .await;
     assert_eq!(speaks.progress[0].position.sequence, 20);
+    running.stop().await;
+}
+
+/// The normalizer takes the word of a snapshotter for it that what is stored is published. On a broker that came back empty
+/// that is so only when it was published there, however long the database keeps the snapshotter waiting.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshotter_is_silent_on_an_empty_broker_until_what_is_stored_is_published() {
+    let postgres = Postgres::start().await;
+    let url = postgres.create_database().await;
+    let mut server = NatsServer::start().await;
+    let nats = Some(bus::ServerUrl::new(&server.url()).unwrap());
+    let config = bus::Config { nats, shards: ShardCount::new(1).unwrap(), ..bus::Config::default() };
+    let bus = Bus::connect(&config).await.unwrap();
+    let mut fixture = Fixture::on_bus(url.clone(), Scratch::new(), bus).await;
+    let running = fixture.start(snapshotter::Config::default());
+    // The sequence of the exchange has started anew once.
+    fixture.publish((1..=10).map(|number| Tick { run: 1, ..tick(number) }).collect()).await;
+    fixture.stores(10).await;
+    eventually(SOON, || async { fixture.has_word().await }).await;
+
+    postgres.psql(&url, "ALTER TABLE latest_prices RENAME TO elsewhere").await;
+    server.wipe().await;
+    // Whoever recovers first makes the streams, and the snapshotter is not it.
+    eventually(SOON, || async { fixture.bus.ensure_streams().await }).await;
+    let until = tokio::time::Instant::now() + Duration::from_secs(4);
+    while tokio::time::Instant::now() < until {
+        assert!(!fixture.has_word().await, "it speaks, and nothing of what is stored is published");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    postgres.psql(&url, "ALTER TABLE elsewhere RENAME TO latest_prices").await;
+    eventually(SOON, || async { fixture.has_word().await }).await;
+    let published = fixture.bus.last_snapshots().await.unwrap();
+    let positions: Vec<Position> = published.iter().map(|snapshot| snapshot.position).collect();
+    assert_eq!(positions, [Position { run: 1, sequence: 10 }]);
     running.stop().await;
 }
 

@@ -16,7 +16,9 @@ const STRICT: Rules = Rules {
     exchange_killed: false,
     broker_lost: false,
     feed_disordered: false,
+    feed_faulty: false,
     seamless: false,
+    not_recovered: false,
     live_within: Duration::from_secs(10),
 };
 
@@ -31,6 +33,7 @@ fn perfect() -> (Truth, Evidence) {
     let truth = Truth {
         sent: BTreeMap::from([("A-B".into(), (1..=10).map(|id| (id, trade(id))).collect())]),
         made: BTreeMap::from([("A-B".into(), vec![(1, 10)])]),
+        faulty: BTreeMap::new(),
     };
     let row = |id: u64| Row {
         product: "A-B".into(),
@@ -55,7 +58,7 @@ fn perfect() -> (Truth, Evidence) {
 }
 
 fn gap(first: u64, last: u64, repaired: u64) -> Gap {
-    Gap { product: "A-B".into(), first, last, repaired }
+    Gap { product: "A-B".into(), run: 0, first, last, repaired }
 }
 
 /// The checks that fail.
@@ -105,6 +108,16 @@ fn what_is_lost_is_seen() {
 }
 
 #[test]
+fn what_came_last_and_was_sent_to_nobody_is_nobody_s_loss() {
+    let (mut truth, mut evidence) = perfect();
+    truth.made.insert("A-B".into(), vec![(1, 12)]);
+    assert_eq!(failing(&truth, &evidence, STRICT), [""; 0]);
+    evidence.stored.pop();
+    evidence.accepted.get_mut("A-B").unwrap().remove(&10);
+    assert_eq!(failing(&truth, &evidence, STRICT), ["accounted for"]);
+}
+
+#[test]
 fn what_is_there_twice_is_seen() {
     let twice = |evidence: &mut Evidence| {
         let again = Row { sequence: Some(111), ..evidence.stored[9].clone() };
@@ -116,6 +129,31 @@ fn what_is_there_twice_is_seen() {
     fails(|evidence| evidence.gaps.push(gap(3, 3, 0)), STRICT, &["in one place"]);
     fails(|evidence| evidence.gaps.push(gap(3, 3, 1)), STRICT, &[]);
     fails(|evidence| evidence.gaps.extend([gap(3, 4, 2), gap(4, 5, 2)]), STRICT, &["in one place"]);
+}
+
+#[test]
+fn what_is_faulty_is_among_the_rejects() {
+    let (mut truth, mut evidence) = perfect();
+    let refused = Rules { feed_faulty: true, ..STRICT };
+    assert_eq!(failing(&truth, &evidence, refused), ["rejects"]);
+    evidence.stored.remove(2);
+    let reject = |trade_id| Reject { product: "A-B".into(), trade_id, reason: "crossed_book".into() };
+    evidence.rejects.push(reject(Some(3)));
+    assert_eq!(failing(&truth, &evidence, STRICT), ["rejects"]);
+    truth.faulty.insert("A-B".into(), [3].into());
+    assert_eq!(failing(&truth, &evidence, refused), [""; 0]);
+    evidence.rejects.push(reject(Some(4)));
+    assert_eq!(failing(&truth, &evidence, refused), ["in one place", "rejects"]);
+}
+
+#[test]
+fn a_reject_in_a_gap_is_in_two_places() {
+    let (mut truth, mut evidence) = perfect();
+    truth.faulty.insert("A-B".into(), [3].into());
+    evidence.stored.remove(2);
+    evidence.rejects.push(Reject { product: "A-B".into(), trade_id: Some(3), reason: "crossed_book".into() });
+    evidence.gaps.push(gap(3, 3, 0));
+    assert_eq!(failing(&truth, &evidence, STRICT), ["in one place"]);
 }
 
 #[test]
@@ -136,6 +174,32 @@ fn what_is_wrong_or_out_of_order_is_seen() {
         evidence.subscribers[0].1.tick("A-B", (0, 101), 1_000, None);
     };
     fails(again, STRICT, &[]);
+}
+
+#[test]
+fn a_hole_in_what_is_resumed_is_seen() {
+    let follow = |evidence: &mut Evidence, positions: &[u64]| {
+        let seen = &mut evidence.subscribers[0].1;
+        seen.begins("A-B");
+        positions.iter().for_each(|sequence| seen.follows("A-B", (0, 100 + sequence)));
+    };
+    fails(|evidence| follow(evidence, &[3, 4, 5, 4, 5, 6]), STRICT, &[]);
+    fails(|evidence| follow(evidence, &[3, 4, 6]), STRICT, &["resumed"]);
+    let told = |evidence: &mut Evidence| {
+        follow(evidence, &[3, 4]);
+        follow(evidence, &[7, 8]);
+        evidence.subscribers[0].1.not_recovered.push("A-B".into());
+    };
+    fails(told, STRICT, &["resumed"]);
+    let wiped = Rules { not_recovered: true, ..STRICT };
+    fails(told, wiped, &[]);
+    fails(|evidence| follow(evidence, &[3, 4]), wiped, &["resumed"]);
+    let refused = |evidence: &mut Evidence| {
+        follow(evidence, &[3, 4]);
+        evidence.subscribers[0].1.refused.push("INVALID_TOKEN".into());
+    };
+    fails(refused, STRICT, &["resumed"]);
+    fails(|evidence| follow(evidence, &[]), STRICT, &["resumed"]);
 }
 
 #[test]

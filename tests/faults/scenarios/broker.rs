@@ -28,7 +28,10 @@ pub(super) fn scenarios() -> Vec<Scenario> {
             .rules(feed_broken),
         Scenario::new("nats-freeze", "nats-server does not answer for 30 s", |w| freezes(w).boxed_local()),
         Scenario::new("nats-wiped", "nats-server comes back without its data", |w| wiped(w).boxed_local())
-            .rules(broker_lost),
+            .rules(|rules| {
+                broker_lost(rules);
+                rules.not_recovered = true;
+            }),
         Scenario::new("late-retries", "publishers retry after the window for duplicates", |w| {
             late_retries(w).boxed_local()
         })
@@ -73,6 +76,23 @@ async fn freezes(world: &mut World) {
 async fn wiped(world: &mut World) {
     world.nats.wipe().await;
     world.recovers("nats-server wiped").await;
+    // Once more, and who comes back only when the gateway follows the new stream has tokens from before.
+    world.load_for(Duration::from_secs(2)).await;
+    world.link("clients").set(Fault::Reset);
+    world.nats.wipe().await;
+    let gateway = world.process(Role::Gateway).address("ops", START).await;
+    let followed = async || {
+        let (_, metrics) = roles::get(&gateway, "/metrics").await?;
+        Ok::<_, String>(support::counted(&metrics, "ledgerflux_live_ticks_total"))
+    };
+    let before = followed().await.expect("metrics");
+    testkit::eventually(START, || async {
+        let now = followed().await?;
+        if now > before { Ok(()) } else { Err(format!("the gateway has followed {now} ticks")) }
+    })
+    .await;
+    world.link("clients").set(Fault::Pass);
+    world.recovers("clients with tokens from before the broker was wiped").await;
 }
 
 /// Acknowledgements do not reach the ingestor, so that it publishes again what the broker has, after the broker has

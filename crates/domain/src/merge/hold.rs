@@ -198,7 +198,7 @@ impl Hold {
 
     /// A clock that was set back must not make anybody wait.
     fn is_over(&self, since: UnixNanos, now: UnixNanos) -> bool {
-        self.given_up || now < since || now.saturating_since(since) >= self.wait
+        self.given_up || now.is_over(since, self.wait)
     }
 
     fn let_go(&mut self, message: u64) {

@@ -78,12 +78,12 @@ impl Legs {
     }
 
     fn alive(&self, now: UnixNanos) -> impl Iterator<Item = LegId> {
-        let is_alive = move |leg: &Leg| now.saturating_since(leg.heard) < LEG_ALIVE_FOR;
+        let is_alive = move |leg: &Leg| !now.is_over(leg.heard, LEG_ALIVE_FOR);
         (0..).map(LegId).zip(&self.legs).filter(move |(_, leg)| is_alive(leg)).map(|(id, _)| id)
     }
 
     fn is_new(&self, now: UnixNanos) -> bool {
-        now.saturating_since(self.listening_since) < LEG_ALIVE_FOR
+        !now.is_over(self.listening_since, LEG_ALIVE_FOR)
     }
 
     fn replace_the_most_silent(&mut self, instance: &str) -> usize {
@@ -129,6 +129,17 @@ mod tests {
         assert!(legs.another_is_alive(one, at(9)) && !legs.several_are_alive(at(9)));
         assert!(!legs.all_alive(at(9), |_| true));
         assert!(!legs.another_is_alive(one, at(10)));
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_keeps_no_dead_leg_alive() {
+        let mut legs = Legs::new(at(3600));
+        let one = legs.hear(&session("a-1"), at(3600));
+        legs.hear(&session("b-1"), at(3600));
+        assert_eq!(legs.hear(&session("a-1"), at(1)), one);
+        assert!(!legs.another_is_alive(one, at(1)) && legs.all_alive(at(1), |leg| leg == one));
+        legs.hear(&session("b-1"), at(2));
+        assert!(legs.another_is_alive(one, at(2)), "it is alive again once it is heard of");
     }
 
     #[test]

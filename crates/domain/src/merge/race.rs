@@ -50,7 +50,7 @@ impl Race {
 
     /// Counts the ticks that only one leg has brought, once there was time for the others.
     pub fn settle(&mut self, now: UnixNanos, alone: &mut [u64; LEGS_MAX]) {
-        let is_over = |first: &mut First| now.saturating_since(first.since) >= LEG_ALIVE_FOR;
+        let is_over = |first: &mut First| now.is_over(first.since, LEG_ALIVE_FOR);
         while let Some(first) = self.firsts.pop_front_if(is_over) {
             if !first.shared
                 && let Some(count) = alone.get_mut(first.leg.index())

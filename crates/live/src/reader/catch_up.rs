@@ -43,8 +43,8 @@ pub(super) struct CatchUp {
     page: VecDeque<Tick>,
     /// Something was given: from here on it is the whole or an end.
     is_begun: bool,
-    /// A question is on its way.
-    is_asking: bool,
+    /// The number of the question that is on its way: any other answer is to a question that somebody else asked.
+    asking: Option<u64>,
     waiting: Option<Waiting>,
     failed: Option<NotRecovered>,
 }
@@ -100,6 +100,7 @@ impl CatchUp {
                     Some(Some(position)) => after(position),
                     // It was not there when the token was made: everything of it is new.
                     Some(None) => Want::Since(UnixNanos::MIN),
+                    None if token.left().contains(instrument) => return None,
                     None if token.is_of_all() => Want::Since(UnixNanos::MIN),
                     None => return None,
                 };
@@ -121,7 +122,7 @@ impl CatchUp {
             epoch,
             page: VecDeque::new(),
             is_begun: false,
-            is_asking: false,
+            asking: None,
             waiting: None,
             failed: None,
         }
@@ -147,7 +148,12 @@ impl CatchUp {
 
     /// Whether it holds ticks or waits for some.
     pub(super) fn is_loaded(&self) -> bool {
-        self.is_asking || !self.page.is_empty()
+        self.asking.is_some() || !self.page.is_empty()
+    }
+
+    /// Whether the answer to this question is still waited for.
+    pub(super) fn is_asking(&self, number: u64) -> bool {
+        self.asking == Some(number)
     }
 
     /// The next tick that was read.
@@ -176,7 +182,7 @@ impl CatchUp {
         if !self.page.is_empty() {
             return Next::Give;
         }
-        if self.is_asking {
+        if self.asking.is_some() {
             return Next::Asking;
         }
         match (self.want, market) {
@@ -232,16 +238,17 @@ impl CatchUp {
         Next::Again(waiting.again)
     }
 
-    /// What history is to be asked now.
+    /// What history is to be asked now, as the question of this number.
     pub(super) fn question(
         &mut self,
+        number: u64,
         state: &LiveState,
         market: Option<&Market>,
         moment: Moment,
     ) -> Option<Question> {
         match self.next(state, market, moment) {
             Next::Ask(question) => {
-                self.is_asking = true;
+                self.asking = Some(number);
                 Some(question)
             }
             Next::Fail(reason) => {
@@ -252,9 +259,12 @@ impl CatchUp {
         }
     }
 
-    /// Takes in what history says.
-    pub(super) fn answered(&mut self, answer: Answer, market: Option<&Market>, now: Instant) {
-        self.is_asking = false;
+    /// Takes in what history says to the question of this number.
+    pub(super) fn answered(&mut self, number: u64, answer: Answer, market: Option<&Market>, now: Instant) {
+        if !self.is_asking(number) {
+            return;
+        }
+        self.asking = None;
         let missing = match answer {
             Answer::Ticks(ticks) => {
                 self.page = ticks.into();

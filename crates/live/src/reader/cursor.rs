@@ -52,8 +52,6 @@ pub(super) struct Cursor {
     promised: Option<Position>,
     /// On the way into the present.
     catch_up: Option<Box<CatchUp>>,
-    /// Tells the answer to the present question from those to earlier ones.
-    asked: u32,
     /// Conflation at an interval: when the next tick may be given.
     next_at: Option<Instant>,
 }
@@ -83,7 +81,6 @@ impl Cursor {
             snapshot_due: false,
             promised: None,
             catch_up: None,
-            asked: 0,
             next_at: None,
         }
     }
@@ -102,7 +99,6 @@ impl Cursor {
         match CatchUp::new(start, &self.instrument) {
             Some(catch_up) if self.given.is_none() => {
                 self.base = None;
-                self.asked = self.asked.wrapping_add(1);
                 self.catch_up = Some(Box::new(catch_up));
                 self.promised = self.market_in(state).map(|market| market.snapshot.position);
             }
@@ -113,6 +109,11 @@ impl Cursor {
 
     fn market_in<'a>(&self, state: &'a LiveState) -> Option<&'a Market> {
         state.market(self.market?)
+    }
+
+    /// The product has appeared.
+    pub(super) fn is_known(&self) -> bool {
+        self.market.is_some()
     }
 
     /// Everything from the past was given.
@@ -128,6 +129,8 @@ impl Cursor {
     pub(super) fn place(&self) -> Result<Option<Position>, Unplaced> {
         match &self.catch_up {
             Some(catch_up) => catch_up.place().map(Some).ok_or(Unplaced),
+            // Whoever resumed from there would never be given the state that was asked for.
+            None if self.snapshot_due && self.given.is_none() => Err(Unplaced),
             None if self.promised.is_some() => self.given.or(self.base).map(Some).ok_or(Unplaced),
             None => Ok(self.given.or(self.base)),
         }
@@ -284,16 +287,14 @@ impl Cursor {
         Ok(Progress::Present)
     }
 
-    /// What history is to be asked for this product, and under which number.
-    pub(super) fn question(&mut self, state: &LiveState, moment: Moment) -> Option<(u32, Question)> {
+    /// What history is to be asked for this product, as the question of this number.
+    pub(super) fn question(&mut self, number: u64, state: &LiveState, moment: Moment) -> Option<Question> {
         let market = self.market_in(state);
         let catch_up = self.catch_up.as_mut()?;
         if catch_up.is_loaded() {
             return None;
         }
-        let question = catch_up.question(state, market, moment)?;
-        self.asked = self.asked.wrapping_add(1);
-        Some((self.asked, question))
+        catch_up.question(number, state, market, moment)
     }
 
     /// Whether history was asked for this product and what it said is not used up.
@@ -301,11 +302,16 @@ impl Cursor {
         self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_loaded())
     }
 
+    /// Whether the answer to this question is still waited for.
+    pub(super) fn is_asking(&self, number: u64) -> bool {
+        self.catch_up.as_ref().is_some_and(|catch_up| catch_up.is_asking(number))
+    }
+
     /// History has answered; an answer to an earlier question is nothing any more.
-    pub(super) fn answered(&mut self, state: &LiveState, asked: u32, answer: Answer, now: Instant) {
+    pub(super) fn answered(&mut self, number: u64, state: &LiveState, answer: Answer, now: Instant) {
         let market = self.market_in(state);
-        if let Some(catch_up) = self.catch_up.as_mut().filter(|_| self.asked == asked) {
-            catch_up.answered(answer, market, now);
+        if let Some(catch_up) = &mut self.catch_up {
+            catch_up.answered(number, answer, market, now);
         }
     }
 

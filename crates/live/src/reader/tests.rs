@@ -150,6 +150,50 @@ fn who_leaves_a_product_gets_the_others_still() {
 }
 
 #[test]
+fn who_leaves_a_product_of_all_products_is_rid_of_it() {
+    let (mut state, now) = (state(), Instant::now());
+    let epoch = Epoch { history: "h".into(), ticks: UnixNanos::new(1) };
+    state.set_epoch(Some(epoch.id()));
+    for product in ["A", "B"] {
+        state.apply(1, batch(product, [1]));
+    }
+    let mut reader = Reader::new(&state, Policy::default());
+    reader.add_all(&state, &Start::Now);
+    // One that is not there yet as well.
+    assert!(reader.remove(&instrument("A")) && !reader.remove(&instrument("C")));
+    let token = reader.token(&state).unwrap();
+    let token = Start::Token(Token::parse(&token).unwrap());
+    let mut resumed = Reader::new(&state, Policy::default());
+    resumed.add_all(&state, &token);
+    for product in ["A", "B", "C", "D"] {
+        state.apply(2, batch(product, [2]));
+        state.apply_event(event(product));
+    }
+    for reader in [&mut reader, &mut resumed] {
+        assert_eq!(read(reader, &state, now), ["feed_state", "feed_state", "B:2+0", "D:2+0"]);
+        assert_eq!((reader.products(), reader.contains(&instrument("A"))), (2, false));
+    }
+    // It is back when it is wanted: by its name, after the token or without it, or with all.
+    resumed.add(&state, instrument("A"), &token);
+    resumed.add(&state, instrument("C"), &Start::Snapshot);
+    assert_eq!(read(&mut resumed, &state, now), ["A@2=0", "C@2=0"]);
+    reader.add_all(&state, &Start::Snapshot);
+    assert_eq!((reader.products(), reader.contains(&instrument("C"))), (4, true));
+}
+
+#[test]
+fn what_was_left_and_is_not_known_is_bounded() {
+    let state = state();
+    let mut reader = Reader::new(&state, Policy::default());
+    reader.add_all(&state, &Start::Now);
+    let empty = reader.size_bytes();
+    for number in 0..10_000 {
+        reader.remove(&instrument(&format!("P{number}-USD")));
+    }
+    assert!(reader.size_bytes() - empty <= LEFT_UNKNOWN_MAX * size_of::<Instrument>());
+}
+
+#[test]
 fn who_is_too_far_behind_or_fell_off_the_ring_gets_the_newest() {
     let (mut state, now) = (state(), Instant::now());
     let mut reader = Reader::new(&state, conflate(3, None));
@@ -324,6 +368,7 @@ fn a_token_is_of_what_was_given_and_of_its_history() {
     state.apply(1, batch("A", [1, 2]));
     assert_eq!(reader.token(&state), None, "nobody knows which history it is");
     state.set_epoch(Some(epoch(1)));
+    assert_eq!(reader.token(&state), None, "whoever resumed with it would never see the state that is due");
     read(&mut reader, &state, now);
     let token = Token::parse(&reader.token(&state).unwrap()).unwrap();
     state.apply(2, batch("A", [3]));

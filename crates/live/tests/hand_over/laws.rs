@@ -3,7 +3,7 @@
 use live::Policy;
 use proptest::prelude::*;
 
-use crate::world::{PRODUCTS, World};
+use crate::world::{How, PRODUCTS, World};
 
 #[derive(Clone, Debug)]
 enum Step {
@@ -15,9 +15,12 @@ enum Step {
     Lose { product: usize, count: usize },
     Down(bool),
     Retain { product: usize, count: usize },
+    Drop { product: usize },
+    Again { product: usize, back: usize, how: How },
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let how = prop::sample::select(vec![How::Now, How::Snapshot, How::Time, How::After]);
     let step = prop_oneof![
         6 => (0..2usize, 1usize..200, prop::bool::weighted(0.1))
             .prop_map(|(product, count, new_run)| Step::Arrive { product, count, new_run }),
@@ -28,6 +31,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => (0..2usize, 0usize..50).prop_map(|(product, count)| Step::Lose { product, count }),
         1 => any::<bool>().prop_map(Step::Down),
         1 => (0..2usize, 0usize..50).prop_map(|(product, count)| Step::Retain { product, count }),
+        1 => (0..2usize).prop_map(|product| Step::Drop { product }),
+        3 => (0..2usize, 0usize..400, how)
+            .prop_map(|(product, back, how)| Step::Again { product, back, how }),
     ];
     prop::collection::vec(step, 1..80)
 }
@@ -54,6 +60,8 @@ proptest! {
                     Step::Leave => world.ended = true,
                     Step::Lose { product, count } => world.lose(PRODUCTS[product], count),
                     Step::Down(is_down) => *world.list.is_down.lock().unwrap() = is_down,
+                    Step::Drop { product } => world.drop(PRODUCTS[product]),
+                    Step::Again { product, back, how } => world.again(PRODUCTS[product], back, how),
                     Step::Retain { product, count } => world.list.with(PRODUCTS[product], |stored| {
                         stored.from = (stored.from + count).min(stored.until.saturating_sub(1));
                     }),

@@ -3,5 +3,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod laws;
+mod reads;
 mod starts;
 mod world;

@@ -10,12 +10,12 @@ use tokio::time::timeout;
 
 use crate::world::{PRODUCTS, World, instrument};
 
-fn at(sequence: u64) -> Position {
+pub(crate) fn at(sequence: u64) -> Position {
     Position { run: 0, sequence }
 }
 
 /// Reads until the past is over.
-async fn until_live(subscription: &mut Subscription) -> Vec<Delivery> {
+pub(crate) async fn until_live(subscription: &mut Subscription) -> Vec<Delivery> {
     let mut given = Vec::new();
     loop {
         let batch = timeout(Duration::from_secs(30), subscription.next_batch(64)).await.unwrap().unwrap();
@@ -26,7 +26,7 @@ async fn until_live(subscription: &mut Subscription) -> Vec<Delivery> {
     }
 }
 
-fn sequences(given: &[Delivery]) -> Vec<u64> {
+pub(crate) fn sequences(given: &[Delivery]) -> Vec<u64> {
     given
         .iter()
         .filter_map(|delivery| match delivery {
@@ -117,6 +117,27 @@ async fn what_is_gone_or_of_another_history_is_told() {
     *world.list.is_down.lock().unwrap() = true;
     let given = until_live(&mut subscribe(Start::After(at(180)))).await;
     assert!(matches!(reason(&given), NotRecovered::History(_)), "{given:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_to_what_was_wanted_before_is_none_to_what_is_wanted_now() {
+    let world = World::new(8, Policy::default());
+    world.arrive("A", 2_000, false);
+    world.store("A", 2_000);
+    let since = |second| Start::Time(UnixNanos::from_seconds(second).unwrap());
+    let starts = [(since(1_900), since(101)), (Start::After(at(5_700)), Start::After(at(300)))];
+    for (before, start) in starts {
+        let mut subscription = Subscription::new(&world.feed, Products::All, &Start::Now, Policy::Lossless);
+        until_live(&mut subscription).await;
+        subscription.remove(&instrument("A"));
+        subscription.add(instrument("A"), &before);
+        // History is asked, and has not answered when something else is wanted.
+        timeout(Duration::from_millis(1), subscription.next_batch(64)).await.unwrap_err();
+        subscription.remove(&instrument("A"));
+        subscription.add(instrument("A"), &start);
+        let given = until_live(&mut subscription).await;
+        assert_eq!(sequences(&given), (101..=2_000).map(|n| n * 3).collect::<Vec<_>>(), "{start:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

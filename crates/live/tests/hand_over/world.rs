@@ -1,7 +1,7 @@
 //! A market, a store that lags behind it, a gateway that may be started anew, and one subscriber.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -135,8 +135,10 @@ pub(crate) struct World {
     policy: Policy,
     subscription: Subscription,
     seen: BTreeMap<String, Seen>,
-    /// What the subscriber would resume with, and what it had seen by then.
-    token: Option<(String, BTreeMap<String, Seen>)>,
+    /// The products that the subscriber has left.
+    left: BTreeSet<String>,
+    /// What the subscriber would resume with, and what it had seen and left by then.
+    token: Option<(String, BTreeMap<String, Seen>, BTreeSet<String>)>,
     /// The subscriber has ended and is to come back with its token.
     pub(crate) ended: bool,
 }
@@ -146,6 +148,15 @@ pub(crate) struct Seen {
     last: Option<Position>,
     /// How many ticks had arrived up to the last one that was given.
     index: usize,
+}
+
+/// How a product is started in mid-session.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum How {
+    Now,
+    Snapshot,
+    Time,
+    After,
 }
 
 pub(crate) fn feed(list: &List, ring: usize) -> LiveFeed {
@@ -165,8 +176,8 @@ impl World {
         let list = List::default();
         let feed = feed(&list, ring);
         let subscription = Subscription::new(&feed, Products::All, &Start::Now, policy).with_checkpoints();
-        let (seen, token) = (BTreeMap::new(), None);
-        Self { list, feed, ring, policy, subscription, seen, token, ended: false }
+        let (seen, left, token) = (BTreeMap::new(), BTreeSet::new(), None);
+        Self { list, feed, ring, policy, subscription, seen, left, token, ended: false }
     }
 
     pub(crate) fn arrive(&self, product: &str, count: usize, new_run: bool) {
@@ -218,14 +229,53 @@ impl World {
         self.feed.refill(Vec::new(), vec![(9, batch(&[new]))]);
     }
 
+    /// The subscriber leaves a product and adds it again, with another start: at the place that lies `back` ticks before the
+    /// newest where the start has a place.
+    pub(crate) fn again(&mut self, product: &str, back: usize, how: How) {
+        if self.ended {
+            return;
+        }
+        let (place, newest) = self.list.with(product, |stored| {
+            let place = |index: usize| {
+                let last = index.checked_sub(1).and_then(|at| stored.arrived.get(at)?.position());
+                Seen { last, index }
+            };
+            (place(stored.arrived.len().saturating_sub(back)), place(stored.arrived.len()))
+        });
+        let (start, seen) = match (how, place.last) {
+            (How::Snapshot, _) => (Start::Snapshot, None),
+            (How::After, Some(last)) => (Start::After(last), Some(place)),
+            (How::Time, _) | (How::After, None) => {
+                let second = i64::try_from(place.index).unwrap() + 1;
+                (Start::Time(UnixNanos::from_seconds(second).unwrap()), Some(place))
+            }
+            (How::Now, _) => (Start::Now, Some(newest)),
+        };
+        self.drop(product);
+        self.left.remove(product);
+        self.subscription.add(instrument(product), &start);
+        match seen {
+            Some(seen) => drop(self.seen.insert(product.to_owned(), seen)),
+            None => drop(self.seen.remove(product)),
+        }
+    }
+
+    /// The subscriber leaves a product.
+    pub(crate) fn drop(&mut self, product: &str) {
+        if !self.ended {
+            self.subscription.remove(&instrument(product));
+            self.left.insert(product.to_owned());
+        }
+    }
+
     /// Comes back with the token, if it has one.
     fn resume(&mut self) {
         self.ended = false;
-        let (start, seen) = match &self.token {
-            Some((token, seen)) => (Start::Token(Token::parse(token).unwrap()), seen.clone()),
-            None => (Start::Time(UnixNanos::MIN), BTreeMap::new()),
+        let start;
+        (start, self.seen, self.left) = match self.token.clone() {
+            Some((token, seen, left)) => (Start::Token(Token::parse(&token).unwrap()), seen, left),
+            None => (Start::Time(UnixNanos::MIN), BTreeMap::new(), BTreeSet::new()),
         };
-        self.seen = seen;
         self.subscription =
             Subscription::new(&self.feed, Products::All, &start, self.policy).with_checkpoints();
     }
@@ -246,7 +296,7 @@ impl World {
             Err(Ended::FellBehind { .. } | Ended::Interrupted { .. }) => self.ended = true,
         }
         if let Some(token) = self.subscription.token() {
-            self.token = Some((token, self.seen.clone()));
+            self.token = Some((token, self.seen.clone(), self.left.clone()));
         }
         Ok(true)
     }
@@ -266,6 +316,7 @@ impl World {
             }
             Delivery::Event(_) => return Ok(()),
         };
+        prop_assert!(!self.left.contains(&product), "{product} was left");
         let arrived = self.list.with(&product, |stored| {
             stored.arrived.iter().position(|tick| tick.position() == Some(position))
         });
@@ -284,7 +335,8 @@ impl World {
                 skipped
             );
         }
-        *seen = Seen { last: Some(position), index: index.unwrap_or(0) };
+        // The snapshot of a product that nobody knows has no place.
+        *seen = Seen { last: index.map(|_| position), index: index.unwrap_or(0) };
         Ok(())
     }
 
@@ -304,7 +356,10 @@ impl World {
             let newest = |product: &str| {
                 self.list.with(product, |stored| stored.arrived.last().and_then(Tick::position))
             };
-            let done = |product: &&str| self.seen.get(*product).and_then(|seen| seen.last) == newest(product);
+            let done = |product: &&str| {
+                self.left.contains(*product)
+                    || self.seen.get(*product).and_then(|seen| seen.last) == newest(product)
+            };
             if !self.ended && PRODUCTS.iter().all(done) {
                 return Ok(());
             }

@@ -1,5 +1,5 @@
-//! Answers of query. One that is no stream is taken in before it is passed on, as far as there is room: until then, an
-//! instance that dies in the middle of it can be replaced by another.
+//! Answers of query. One is taken in before it is passed on, as far as there is room, and of a stream the beginning: until
+//! then, an instance that dies in the middle of it can be replaced by another.
 
 use std::{
     collections::VecDeque,
@@ -7,6 +7,7 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,11 +19,13 @@ use metrics::counter;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
+use tracing::debug;
 
 use super::{
     call::Call,
     pool::{Answered, Counted},
     retry::Failure,
+    status,
 };
 use crate::{
     access::{self, Caller, Ended, Seat},
@@ -31,6 +34,9 @@ use crate::{
 
 /// How much of one answer is taken in; what is longer is passed on as it comes, and cut where its instance dies.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
+/// How much of a stream is taken in, and for how long: most are at their end by then.
+const STREAM_BYTES_MAX: usize = 64 * 1024;
+const STREAM_TIME_MAX: Duration = Duration::from_millis(250);
 /// How much of all answers is in memory at one time; beyond that answers are passed on as they come.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What the room is counted in.
@@ -110,12 +116,19 @@ where
                 counted: Some(answered.counted),
                 stay: None,
             };
-            if !is_stream {
-                let taken_in = body.take_in(&room).await;
-                taken_in.map_err(|status| Failure::of(&answered.member, status.message().to_owned()))?;
-            }
+            let taken_in = if is_stream {
+                let begun =
+                    tokio::time::timeout(STREAM_TIME_MAX, body.take_in(&room, STREAM_BYTES_MAX)).await;
+                begun.unwrap_or(Ok(()))
+            } else {
+                body.take_in(&room, ANSWER_BYTES_MAX).await
+            };
+            taken_in.map_err(|status| Failure::of(&answered.member, status.message().to_owned()))?;
             let trailers = body.frames.back().and_then(Frame::trailers_ref);
             let is_unavailable = [Some(&parts.headers), trailers].into_iter().flatten().any(says_unavailable);
+            if is_unavailable {
+                answered.member.set_down(true);
+            }
             Ok(Answer { parts, body, member: answered.member.address, is_unavailable })
         })
     }
@@ -137,7 +150,8 @@ impl Answer {
 }
 
 impl Gathered {
-    async fn take_in(&mut self, room: &Arc<Semaphore>) -> Result<(), Status> {
+    /// May be given up at any time: what has come is kept.
+    async fn take_in(&mut self, room: &Arc<Semaphore>, bytes_max: usize) -> Result<(), Status> {
         let mut size = 0;
         while let Some(body) = &mut self.rest {
             let Some(frame) = body.frame().await else {
@@ -150,7 +164,7 @@ impl Gathered {
             self.frames.push_back(frame);
             let units = u32::try_from(length.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
             match Arc::clone(room).try_acquire_many_owned(units) {
-                Ok(taken) if size <= ANSWER_BYTES_MAX => self.room.push(taken),
+                Ok(taken) if size <= bytes_max => self.room.push(taken),
                 _ => return Ok(()),
             }
         }
@@ -175,15 +189,37 @@ impl HttpBody for Gathered {
         {
             (self.rest, self.stay) = (None, None);
             counter!(names::ACCESS_ENDED, "reason" => ended.as_str()).increment(1);
-            let mut trailers = HeaderMap::new();
-            return Poll::Ready(Some(match access::status::ended(ended).add_header(&mut trailers) {
-                Ok(()) => Ok(Frame::trailers(trailers)),
-                Err(status) => Err(status),
-            }));
+            return Poll::Ready(Some(end_with(&access::status::ended(ended))));
         }
-        match &mut self.rest {
-            Some(rest) => Pin::new(rest).poll_frame(context),
-            None => Poll::Ready(None),
-        }
+        let Some(rest) = &mut self.rest else {
+            return Poll::Ready(None);
+        };
+        let frame = std::task::ready!(Pin::new(rest).poll_frame(context));
+        Poll::Ready(match frame {
+            Some(Err(error)) => Some(self.break_off(&error)),
+            frame => frame,
+        })
     }
+}
+
+impl Gathered {
+    /// The instance died, and a part of its answer is with the client, who is told so: nothing else would reach it than that
+    /// something is wrong with the connection to us.
+    fn break_off(&mut self, error: &Status) -> Result<Frame<Bytes>, Status> {
+        debug!(%error, "an answer of query has broken off");
+        counter!(names::FORWARD_CUT).increment(1);
+        if let Some((_, counted)) = &self.place {
+            counted.set_down();
+        }
+        (self.rest, self.stay) = (None, None);
+        end_with(&status::query_cut_off())
+    }
+}
+
+/// The end of an answer that has begun.
+fn end_with(told: &Status) -> Result<Frame<Bytes>, Status> {
+    status::count(told);
+    let mut trailers = HeaderMap::new();
+    told.add_header(&mut trailers)?;
+    Ok(Frame::trailers(trailers))
 }

@@ -17,11 +17,16 @@ use std::{
 use futures::future::BoxFuture;
 use http::{Response, Uri};
 use metrics::gauge;
+use proto::v1::market_data_service_server::SERVICE_NAME;
 use runtime::ErrorChain;
 use tokio::sync::watch;
 use tonic::{
+    Code,
     body::Body,
     transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Error as TransportError},
+};
+use tonic_health::pb::{
+    HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
 use tower::{Service, ServiceExt};
 use tracing::info;
@@ -55,7 +60,7 @@ pub(super) struct Member {
     pub(super) address: SocketAddr,
     channel: Channel,
     calls: AtomicUsize,
-    /// It did not answer lately, and is not asked while others are there.
+    /// It has not said yet that it serves, or did not answer since: it is not asked while others are there.
     is_down: AtomicBool,
 }
 
@@ -130,7 +135,7 @@ impl Pool {
 
     fn member(&self, address: SocketAddr, known_as: &Uri) -> Option<Member> {
         let channel = self.endpoint(address, known_as).ok()?.connect_lazy();
-        Some(Member { address, channel, calls: AtomicUsize::new(0), is_down: AtomicBool::new(false) })
+        Some(Member { address, channel, calls: AtomicUsize::new(0), is_down: AtomicBool::new(true) })
     }
 
     pub(super) fn members(&self) -> Vec<Arc<Member>> {
@@ -178,6 +183,15 @@ impl Member {
     pub(super) fn set_down(&self, is_down: bool) {
         self.is_down.store(is_down, Ordering::Relaxed);
     }
+
+    /// Whether it says that it serves. One that has no health service says so by answering at all.
+    pub(super) async fn says_it_serves(&self) -> bool {
+        let request = HealthCheckRequest { service: SERVICE_NAME.to_owned() };
+        match HealthClient::new(self.channel.clone()).check(request).await {
+            Ok(answer) => answer.get_ref().status() == ServingStatus::Serving,
+            Err(status) => status.code() == Code::Unimplemented,
+        }
+    }
 }
 
 /// An answer, and who gave it.
@@ -194,6 +208,11 @@ impl Counted {
     fn new(member: &Arc<Member>) -> Self {
         member.calls.fetch_add(1, Ordering::Relaxed);
         Self(Arc::clone(member))
+    }
+
+    /// The instance did not bring it to its end.
+    pub(super) fn set_down(&self) {
+        self.0.set_down(true);
     }
 }
 
@@ -219,10 +238,7 @@ impl Service<Call> for Pool {
             let member = pool.choose(&call.tried).await.ok_or_else(nobody)?;
             let counted = Counted::new(&member);
             match member.channel.clone().oneshot(call.request()).await {
-                Ok(response) => {
-                    member.set_down(false);
-                    Ok(Answered { response, member, counted })
-                }
+                Ok(response) => Ok(Answered { response, member, counted }),
                 Err(error) => Err(Failure::of(&member, ErrorChain(&error).to_string())),
             }
         })

@@ -2,19 +2,21 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use futures::future::join_all;
 use http::Uri;
 use runtime::Shutdown;
-use tokio::{net::TcpStream, time::timeout};
+use tokio::time::timeout;
 use tracing::warn;
 
-use super::pool::{Member, Pool};
+use super::pool::Pool;
 
 /// How often names are looked up, which is also how late a new instance gets its first call.
 const LOOK_UP_EVERY: Duration = Duration::from_secs(3);
 /// How long one look-up may take.
 const LOOK_UP_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often instances that are down are tried.
-const TRY_EVERY: Duration = Duration::from_millis(500);
+/// How often instances that are down are asked whether they serve, and how long they may take to say so.
+const ASK_EVERY: Duration = Duration::from_millis(250);
+const ASK_TIMEOUT: Duration = Duration::from_millis(500);
 
 impl Pool {
     /// Keeps the instances as DNS has them until the shutdown. A name that cannot be looked up keeps the ones it had.
@@ -40,16 +42,22 @@ impl Pool {
                 tokio::time::sleep(LOOK_UP_EVERY).await;
             }
         };
-        let try_again = async {
-            loop {
-                for member in self.members().iter().filter(|member| member.is_down()) {
-                    member.set_down(!takes_connections(member).await);
-                }
-                self.count();
-                tokio::time::sleep(TRY_EVERY).await;
-            }
-        };
-        shutdown.run_until(async { tokio::join!(look, try_again) }).await;
+        shutdown.run_until(async { tokio::join!(look, self.keep_asking()) }).await;
+    }
+
+    /// Asks those that are down whether they serve, again and again.
+    pub(super) async fn keep_asking(&self) {
+        loop {
+            let members = self.members();
+            let down = members.iter().filter(|member| member.is_down());
+            join_all(down.map(|member| async {
+                let serves = timeout(ASK_TIMEOUT, member.says_it_serves()).await;
+                member.set_down(!serves.unwrap_or(false));
+            }))
+            .await;
+            self.count();
+            tokio::time::sleep(ASK_EVERY).await;
+        }
     }
 }
 
@@ -59,9 +67,4 @@ async fn look_up(address: &Uri) -> std::io::Result<Vec<(SocketAddr, Uri)>> {
     let found = tokio::net::lookup_host((host, address.port_u16().unwrap_or(default_port)));
     let found = timeout(LOOK_UP_TIMEOUT, found).await.map_err(std::io::Error::other)??;
     Ok(found.map(|found| (found, address.clone())).collect())
-}
-
-/// Whether somebody listens there again; what it is worth the next call will show.
-async fn takes_connections(member: &Member) -> bool {
-    matches!(timeout(TRY_EVERY, TcpStream::connect(member.address)).await, Ok(Ok(_)))
 }
