@@ -133,6 +133,11 @@ impl Caller {
         quota.min(configured)
     }
 
+    /// The most products that one of its connections may follow, if its key or token says so.
+    pub(crate) fn products_quota(&self) -> Option<std::num::NonZeroU32> {
+        self.0.quotas.products_max
+    }
+
     /// How fast one of its connections is sent to, at most as fast as `configured`.
     pub(crate) fn rate(&self, configured: Rate) -> Rate {
         match self.0.quotas.messages_per_second {

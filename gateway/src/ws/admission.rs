@@ -177,6 +177,13 @@ impl Admitted {
     /// The same subscription within what the caller may see: `*` becomes what it may, and what it may not is refused.
     pub(super) fn narrowed(&self, mut subscribe: Subscribe) -> Result<Subscribe, Refusal> {
         self.charge()?;
+        if let (Selection::All, None, Some(quota)) =
+            (&subscribe.selection, self.caller.only(), self.caller.products_quota())
+        {
+            counter!(names::QUOTA_REFUSED, "quota" => "products").increment(1);
+            let message = format!("name the products: the key or token allows {quota} on a connection");
+            return Err(Refusal::new(Code::SubscribeError, message));
+        }
         subscribe.selection = match (subscribe.selection, self.caller.only()) {
             (selection, None) => selection,
             (Selection::All, Some(only)) => Selection::These(only.clone()),
