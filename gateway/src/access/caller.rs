@@ -93,6 +93,14 @@ impl Caller {
         }))
     }
 
+    /// One that may see these products alone.
+    #[cfg(test)]
+    pub(crate) fn of_products(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let (granted, quotas) = (Granted::parse(&names).unwrap(), Quotas::default());
+        Self::new("test".into(), granted, quotas, None, CancellationToken::new(), Usage::new(&quotas))
+    }
+
     pub(super) fn new(
         name: String,
         granted: Granted,
