@@ -67,7 +67,8 @@ pub(super) struct Member {
 impl Pool {
     /// Knows no instance until it is told of some ([`Pool::replace`]).
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        let calls = u32::try_from(config.forwarded_max).unwrap_or(u32::MAX);
+        // Those of clients, and our own.
+        let calls = u32::try_from(config.forwarded_max).unwrap_or(u32::MAX).saturating_mul(2);
         // The largest window that HTTP/2 knows is 2^31 - 1.
         let window_bytes =
             CALL_WINDOW_BYTES.saturating_mul(calls.saturating_add(1)).min(i32::MAX.unsigned_abs());

@@ -240,3 +240,30 @@ async fn more_calls_than_there_are_places_for_are_refused_at_once() {
     drop(stream);
     assert_eq!(status_of(&forward, request("ListGaps")).await.code(), tonic::Code::Ok);
 }
+
+/// A request that does not come to its end.
+fn unfinished(method: &str) -> Request<Body> {
+    let begun = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"\0\0")))]);
+    request(method).map(|_| Body::new(StreamBody::new(begun.chain(stream::pending()))))
+}
+
+#[tokio::test]
+async fn requests_that_dawdle_and_calls_of_ourselves_take_no_place_of_clients() {
+    let slow = Instance::start("0", Duration::from_millis(500)).await;
+    let (forward, _) = forward(1, &[&slow]);
+    let call = |forward: &Forward, request| {
+        let forward = forward.clone();
+        tokio::spawn(async move { status_of(&forward, request).await })
+    };
+    let dawdling: Vec<_> = (0..4).map(|_| call(&forward, unfinished("ListTicks"))).collect();
+    let first = call(&forward, request("ListGaps"));
+    slow.is_asked(1).await;
+    // The one place is taken, and ours are others.
+    assert_eq!(status_of(&forward, request("ListGaps")).await.code(), tonic::Code::ResourceExhausted);
+    let ours = status_of(&forward.for_ourselves(), request("ListTicks")).await;
+    assert_eq!((ours.code(), first.await.unwrap().code()), (tonic::Code::Ok, tonic::Code::Ok));
+    for call in dawdling {
+        assert!(!call.is_finished());
+        call.abort();
+    }
+}
