@@ -4,7 +4,7 @@ use bus::Bus;
 use domain::{Decimal, FeedSession, Snapshot, Tick, TickBatch, TickFlags, Trade};
 use futures::poll;
 use live::LiveFeed;
-use proto::v1::{Candle, StreamCandlesResponse, stream_candles_response::Message as Told};
+use proto::v1::{Candle, CandleState, StreamCandlesResponse, stream_candles_response::Message as Told};
 use runtime::{
     Readiness, RoleContext,
     config::{Flag, Sources},
@@ -146,6 +146,21 @@ async fn candle(frames: &mut Frames) -> Candle {
             return candle;
         }
     }
+}
+
+#[tokio::test]
+async fn a_candle_is_right_for_who_asked_before_the_gateway_had_caught_up() {
+    let world = World::start("256").await;
+    let mut frames = world.stream(&PRODUCTS[..1], Interval::FiveMinutes, None);
+    for _ in 0..100 {
+        assert!(poll!(frames.next()).is_pending(), "nothing can be said yet");
+        tokio::task::yield_now().await;
+    }
+    world.catch_up();
+    let open = candle(&mut frames).await;
+    let listed = world.listed(PRODUCTS[0], Interval::FiveMinutes).await;
+    assert_eq!((open.state(), open.trade_count), (CandleState::Open, TICKS + 1));
+    assert_eq!((listed.len(), &listed[0].open), (1, &open.open));
 }
 
 #[tokio::test]
