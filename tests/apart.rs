@@ -1,7 +1,9 @@
 //! A pipeline on a broker, an exchange that leaves trades out now and then, and a gateway that is a process of its own: it can be
 //! killed while the market goes on.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 #![allow(dead_code, unreachable_pub, reason = "each test program includes this file and uses its part")]
 
+use proto::v1::{ListGapsRequest, market_data_service_client::MarketDataServiceClient};
 use testkit::{NatsServer, Process, Scratch};
 
 use crate::support::{START, ledgerflux, ready};
@@ -29,6 +31,15 @@ impl Apart {
             .spawn();
         ready(&pipeline.address("ops", START).await).await;
         Self { nats, _data: data, _exchange: exchange, pipeline }
+    }
+
+    /// The missing trades that are known, fetched afterwards or not: product, first and last number.
+    pub async fn gaps(&mut self) -> Vec<(String, u64, u64)> {
+        let query = format!("http://{}", self.pipeline.address("grpc", START).await);
+        let mut query = MarketDataServiceClient::connect(query).await.unwrap();
+        let request = ListGapsRequest { page_size: 1_000, ..ListGapsRequest::default() };
+        let gaps = query.list_gaps(request).await.unwrap().into_inner().gaps;
+        gaps.into_iter().map(|gap| (gap.product, gap.first_trade_id, gap.last_trade_id)).collect()
     }
 
     /// A gateway that serves on `listen`.

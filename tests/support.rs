@@ -177,7 +177,7 @@ pub async fn demo_at(data: &testkit::Scratch, gateway: &str, arguments: &[&str])
     let mut demo = ledgerflux()
         .args(["demo", "--listen", gateway, "--grpc-listen", "127.0.0.1:0", "--ops-listen", "127.0.0.1:0"])
         .args(["--print-addresses", "--data-dir"])
-        .arg(data.join("data"))
+        .arg(data.path())
         .args(arguments)
         .spawn();
     ready(&demo.address("ops", START).await).await;

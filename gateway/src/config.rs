@@ -54,7 +54,7 @@ pub struct Config {
     pub ping_interval: Duration,
     /// After how long without a sign of life a WebSocket client is given up.
     pub idle_timeout: Duration,
-    /// After how long a WebSocket client that takes nothing off its socket is given up.
+    /// After how long a WebSocket client that takes nothing off its socket is given up, and any other answer that is not read.
     pub write_timeout: Duration,
     /// How many ticks of one product a client may be behind before it is given the newest only.
     pub behind_ticks_max: NonZeroU64,

@@ -2,11 +2,14 @@
 //!
 //! `make page` builds it from `web/`; without it a plain page is embedded that says what is missing (`build.rs` looks).
 
+use std::borrow::Cow;
+
 use axum::{
     body::Body,
     extract::Request,
     response::{IntoResponse, Response},
 };
+use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use rust_embed::{EmbeddedFile, RustEmbed};
 
@@ -78,7 +81,16 @@ fn serve(file: EmbeddedFile, asked: &HeaderMap) -> Response {
     if asked.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
         return (StatusCode::NOT_MODIFIED, headers).into_response();
     }
-    (headers, Body::from(file.data.into_owned())).into_response()
+    (headers, Body::from(shared(file.data))).into_response()
+}
+
+/// What is embedded in the binary is sent from there, to however many clients that do not read it.
+fn shared(data: Cow<'static, [u8]>) -> Bytes {
+    match data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        // Builds for development read the file each time.
+        Cow::Owned(bytes) => bytes.into(),
+    }
 }
 
 fn content_type(file: &EmbeddedFile) -> String {
@@ -100,10 +112,16 @@ mod tests {
 
     /// Every file that a browser may be given, with its name.
     fn texts<F: RustEmbed>() -> Vec<(String, String)> {
-        let names: Vec<String> = F::iter().map(std::borrow::Cow::into_owned).collect();
+        let names: Vec<String> = F::iter().map(Cow::into_owned).collect();
         assert!(names.iter().any(|name| name == "index.html"), "{names:?}");
         let text = |name: &String| String::from_utf8(F::get(name)?.data.into_owned()).ok();
         names.into_iter().filter_map(|name| Some((name.clone(), text(&name)?))).collect()
+    }
+
+    #[test]
+    fn what_is_embedded_is_not_copied_for_a_client() {
+        static EMBEDDED: [u8; 3] = *b"abc";
+        assert_eq!(shared(Cow::Borrowed(&EMBEDDED)).as_ptr(), EMBEDDED.as_ptr());
     }
 
     fn obeys_its_own_policy<F: RustEmbed>() {

@@ -90,6 +90,7 @@ pub fn run(
             streams_per_connection_max: config.streams_per_connection_max,
             pending_resets_max: config.pending_resets_max,
             drain_deadline: DRAIN_DEADLINE,
+            stall_timeout: config.write_timeout,
             ..Limits::default()
         };
         tokio::join!(

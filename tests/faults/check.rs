@@ -21,6 +21,8 @@ pub(crate) struct Rules {
     pub(crate) broker_lost: bool,
     /// The feed itself sends wrong order: trades need not rise with positions.
     pub(crate) feed_disordered: bool,
+    /// The feed sends ticks that cannot be right: these, and no others, are to be found among the rejects.
+    pub(crate) feed_faulty: bool,
     /// Nobody may notice anything: no gap, also none that was repaired, and no event of one.
     pub(crate) seamless: bool,
     /// Tokens from before are of another history: who comes back with one has to be told so. Otherwise nobody may be.
@@ -76,7 +78,7 @@ impl Found {
 pub(crate) fn check(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums) {
     let (mut lines, sums) = account(truth, evidence, rules);
     lines.push(order_of_history(evidence, rules));
-    lines.push(rejects(truth, evidence));
+    lines.push(rejects(truth, evidence, rules));
     for (name, seen) in &evidence.subscribers {
         let mut reordered = Found::default();
         seen.steps_back.iter().for_each(|step| reordered.add(|| step.clone()));
@@ -166,12 +168,15 @@ fn seams(evidence: &Evidence) -> Line {
 /// Sent = stored + rejected + in gaps, with no trade in two of them.
 fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums) {
     let mut stored: BTreeMap<&str, BTreeMap<u64, u64>> = BTreeMap::new();
+    let mut runs: BTreeMap<&str, BTreeMap<u64, u32>> = BTreeMap::new();
     let mut unexpected = Found::default();
     let mut duplicated = Found::default();
     for row in &evidence.stored {
         let times = stored.entry(&row.product).or_default().entry(row.trade_id).or_default();
         *times += 1;
-        if *times > 1 {
+        if *times == 1 {
+            runs.entry(&row.product).or_default().insert(row.trade_id, row.run);
+        } else {
             duplicated.add(|| format!("{} {} is stored {times} times", row.product, row.trade_id));
         }
         let same = truth.trade(&row.product, row.trade_id).map(|trade| {
@@ -202,15 +207,21 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
         let accepted = evidence.accepted.get(product).unwrap_or(&nothing);
         // Before the first one that came in there is nothing that could have been missed.
         let Some(first) = stored.keys().chain(rejected).chain(accepted).min().copied() else { continue };
+        let newest_sent = truth.newest_sent(product);
         for trade_id in truth.made_from(product, first) {
             let in_gap = gaps.get(product.as_str()).is_some_and(|gaps| within(gaps, trade_id));
             let places = (stored.contains_key(&trade_id), rejected.contains(&trade_id), in_gap);
+            if places == (false, false, false) && trade_id > newest_sent {
+                // The last ones, sent to nobody: nothing came after them by which they could have been missed.
+                continue;
+            }
             sums.sent += 1;
             match places {
                 (true, true, _) => twice.add(|| format!("{product} {trade_id} is stored and rejected")),
+                (false, true, true) => twice.add(|| format!("{product} {trade_id} is rejected and in a gap")),
                 // Fetched afterwards: the gap counts it as repaired, which is compared below.
                 (true, false, _) => sums.stored += 1,
-                (false, true, _) => sums.rejected += 1,
+                (false, true, false) => sums.rejected += 1,
                 (false, false, true) => sums.in_gaps += 1,
                 (false, false, false) => sums.not_accepted += 1,
             }
@@ -223,11 +234,16 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
                 unaccounted.add(|| format!("{product} {trade_id}"));
             }
         }
-        for (first, last, repaired) in gaps.get(product.as_str()).into_iter().flatten() {
+        for (first, last, repaired, run) in gaps.get(product.as_str()).into_iter().flatten() {
             let there = stored.range(*first..=*last).count() as u64;
             if there != *repaired {
                 twice.add(|| {
-                    format!("{product} {first}-{last}: {there} stored, {repaired} counted as repaired")
+                    let runs = runs.get(product.as_str()).into_iter().flat_map(|runs| runs.range(*first..=*last));
+                    let runs: BTreeSet<u32> = runs.map(|(_, run)| *run).collect();
+                    format!(
+                        "{product} {first}-{last} of run {run}: {there} stored, of runs {runs:?}, {repaired} counted \
+                         as repaired"
+                    )
                 });
             }
         }
@@ -250,13 +266,13 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
     (lines, sums)
 }
 
-type Gaps<'a> = BTreeMap<&'a str, Vec<(u64, u64, u64)>>;
+type Gaps<'a> = BTreeMap<&'a str, Vec<(u64, u64, u64, u32)>>;
 
 /// The gaps of each product, by their first trade, and those that overlap.
 fn gaps_of(evidence: &Evidence) -> (Gaps<'_>, Vec<String>) {
     let mut gaps = Gaps::new();
     for gap in &evidence.gaps {
-        gaps.entry(&gap.product).or_default().push((gap.first, gap.last, gap.repaired));
+        gaps.entry(&gap.product).or_default().push((gap.first, gap.last, gap.repaired, gap.run));
     }
     let mut overlaps = Vec::new();
     for (product, gaps) in &mut gaps {
@@ -270,7 +286,7 @@ fn gaps_of(evidence: &Evidence) -> (Gaps<'_>, Vec<String>) {
     (gaps, overlaps)
 }
 
-fn within(gaps: &[(u64, u64, u64)], trade_id: u64) -> bool {
+fn within(gaps: &[(u64, u64, u64, u32)], trade_id: u64) -> bool {
     let after = gaps.partition_point(|(first, ..)| *first <= trade_id);
     after > 0 && gaps[after - 1].1 >= trade_id
 }
@@ -291,18 +307,20 @@ fn order_of_history(evidence: &Evidence, rules: Rules) -> Line {
     reordered.line("reordered", "rows out of order")
 }
 
-/// Whatever the exchange sent is good, so it has no place among the rejects.
-fn rejects(truth: &Truth, evidence: &Evidence) -> Line {
+/// What the exchange sent in good form has no place among the rejects.
+fn rejects(truth: &Truth, evidence: &Evidence, rules: Rules) -> Line {
     let mut good = Found::default();
     for reject in &evidence.rejects {
-        let known = reject.trade_id.is_some_and(|trade_id| truth.was_made(&reject.product, trade_id));
-        if known {
+        let of = |trade_id| (&*reject.product, trade_id);
+        let known = reject.trade_id.map(of).filter(|(product, id)| truth.was_made(product, *id));
+        if known.is_some_and(|(product, id)| !truth.is_faulty(product, id)) {
             good.add(|| format!("{} {:?} as {}", reject.product, reject.trade_id, reject.reason));
         }
     }
     let all = evidence.rejects.len();
     let mut line = good.line("rejects", "good ticks among them");
     line.told = format!("{all} rejects, {}", line.told);
+    line.ok &= all > 0 || !rules.feed_faulty;
     line
 }
 

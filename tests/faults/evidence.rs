@@ -23,6 +23,7 @@ pub(crate) struct Row {
 #[derive(Clone, Debug)]
 pub(crate) struct Gap {
     pub(crate) product: String,
+    pub(crate) run: u32,
     pub(crate) first: u64,
     pub(crate) last: u64,
     pub(crate) repaired: u64,
@@ -132,7 +133,7 @@ pub(crate) struct Evidence {
 
 const ROWS: &str = "COPY (SELECT product, trade_id, run, sequence, ts_event, price, volume, side \
     FROM tick_history ORDER BY product, run, sequence NULLS FIRST, trade_id) TO STDOUT";
-const GAPS: &str = "SELECT product, first_trade_id, last_trade_id, repaired_count FROM gaps ORDER BY product, first_trade_id";
+const GAPS: &str = "SELECT product, run, first_trade_id, last_trade_id, repaired_count FROM gaps ORDER BY product, first_trade_id";
 /// The trades of each minute, added up anew, beside the bar; a minute that has only one of the two differs.
 const BARS: &str = "WITH trades AS (SELECT venue, product, price, volume, ts_event, trade_id, sequence, \
         ts_event - ts_event % 60000000000 AS minute FROM tick_history WHERE price IS NOT NULL), \
@@ -183,6 +184,7 @@ fn gap(line: &str) -> Gap {
     let mut next = || fields.next().expect("a column");
     Gap {
         product: next().to_owned(),
+        run: next().parse().expect("a run"),
         first: next().parse().expect("a trade_id"),
         last: next().parse().expect("a trade_id"),
         repaired: next().parse().expect("a count"),

@@ -38,6 +38,7 @@ fn rules(options: &Options) -> Rules {
         exchange_killed: false,
         broker_lost: false,
         feed_disordered: false,
+        feed_faulty: false,
         seamless: false,
         not_recovered: false,
         live_within: options.live_within,
@@ -95,6 +96,14 @@ async fn run(name: &str, fault: &str, options: &Options, scenarios: &[&Scenario]
     for kind in scenarios.iter().filter_map(|scenario| scenario.records) {
         let count = verdict.events.get(kind).copied().unwrap_or_default();
         verdict.lines.push(Line { check: "recorded", ok: count > 0, told: format!("{count} events {kind}") });
+    }
+    for kind in scenarios.iter().filter_map(|scenario| scenario.never) {
+        let count = verdict.events.get(kind).copied().unwrap_or_default();
+        verdict.lines.push(Line {
+            check: "not recorded",
+            ok: count == 0,
+            told: format!("{count} events {kind}"),
+        });
     }
     for line in &verdict.lines {
         println!("  {} {}: {}", if line.ok { "ok  " } else { "FAIL" }, line.check, line.told);

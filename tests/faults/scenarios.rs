@@ -4,6 +4,7 @@ mod broker;
 mod clock;
 mod database;
 mod disk;
+mod disorder;
 mod feed;
 mod network;
 mod processes;
@@ -37,6 +38,8 @@ pub(crate) struct Scenario {
     pub(crate) run: Option<Run>,
     /// The kind of event that must have been recorded.
     pub(crate) records: Option<&'static str>,
+    /// The kind of event that must not have been recorded.
+    pub(crate) never: Option<&'static str>,
 }
 
 impl Scenario {
@@ -50,6 +53,7 @@ impl Scenario {
             rules: |_| {},
             run: Some(run),
             records: None,
+            never: None,
         }
     }
 
@@ -70,6 +74,11 @@ impl Scenario {
 
     const fn rules(mut self, rules: fn(&mut Rules)) -> Self {
         self.rules = rules;
+        self
+    }
+
+    const fn never(mut self, kind: &'static str) -> Self {
+        self.never = Some(kind);
         self
     }
 
@@ -123,6 +132,7 @@ pub(crate) fn all() -> Vec<Scenario> {
         database::scenarios(),
         network::scenarios(),
         feed::scenarios(),
+        disorder::scenarios(),
         disk::scenarios(),
         clock::scenarios(),
         vec![embedded()],

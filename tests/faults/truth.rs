@@ -21,6 +21,8 @@ pub(crate) struct Truth {
     pub(crate) sent: BTreeMap<String, BTreeMap<u64, Trade>>,
     /// The first and last trade of each product in each life of the exchange: trade_ids are consecutive in between.
     pub(crate) made: BTreeMap<String, Vec<(u64, u64)>>,
+    /// Trades whose ticker went out with a book that cannot be.
+    pub(crate) faulty: BTreeMap<String, BTreeSet<u64>>,
 }
 
 impl Truth {
@@ -37,6 +39,9 @@ impl Truth {
             };
             let end = ends.entry(product.to_owned()).or_insert((trade_id, trade_id));
             *end = (end.0.min(trade_id), end.1.max(trade_id));
+            if line["faulty"] == true {
+                self.faulty.entry(product.to_owned()).or_default().insert(trade_id);
+            }
             if line["sent"] != false
                 && let Some(trade) = trade(&line)
             {
@@ -50,6 +55,16 @@ impl Truth {
 
     pub(crate) fn trade(&self, product: &str, trade_id: u64) -> Option<&Trade> {
         self.sent.get(product)?.get(&trade_id)
+    }
+
+    /// The newest trade that was sent; 0 when there is none.
+    pub(crate) fn newest_sent(&self, product: &str) -> u64 {
+        self.sent.get(product).and_then(|sent| sent.keys().next_back().copied()).unwrap_or_default()
+    }
+
+    /// Whether the ticker of this trade was sent with a fault.
+    pub(crate) fn is_faulty(&self, product: &str, trade_id: u64) -> bool {
+        self.faulty.get(product).is_some_and(|faulty| faulty.contains(&trade_id))
     }
 
     /// Whether the exchange made this trade, sent or not.

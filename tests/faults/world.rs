@@ -177,6 +177,8 @@ impl World {
     /// Ends the load, waits until everything is through, and compares. Ends all processes.
     pub(crate) async fn judge(mut self, rules: Rules) -> Verdict {
         self.load_for(self.setup.calm).await;
+        // What an exchange that was killed has not sent is gone with it.
+        let fetched = if rules.exchange_killed { None } else { Some(self.fetched().await) };
         let mut exchange = self.processes.remove(&Role::Simulator).expect("the exchange runs");
         assert!(exchange.terminate(SOON).await.success(), "{}", exchange.stderr());
         let bus = self.settle().await;
@@ -189,9 +191,26 @@ impl World {
         let mut truth = Truth::default();
         self.truths.iter().for_each(|file| truth.add_file(file));
         let (mut lines, sums) = check::check(&truth, &evidence, rules);
+        lines.extend(fetched);
         lines.push(self.life.verdict(rules.live_within));
         lines.push(self.drain().await);
         Verdict { lines, sums, events: evidence.events }
+    }
+
+    /// Waits until everything that is missing by now is fetched, while the exchange still has it.
+    async fn fetched(&self) -> Line {
+        let until = subscribers::now();
+        let sql = format!("SELECT count(*) FROM gaps WHERE state <> 'repaired' AND detected_at <= {until}");
+        let started = Instant::now();
+        loop {
+            let left: u64 = self.postgres.psql(&self.database, &sql).await.parse().expect("a count");
+            if left == 0 || started.elapsed() > FETCHED_WITHIN {
+                let took = started.elapsed().as_secs_f64();
+                let told = format!("{left} gaps have missing trades {took:.1} s after the last outage");
+                return Line { check: "fetched", ok: left == 0, told };
+            }
+            tokio::time::sleep(POLL_INTERVAL).await;
+        }
     }
 
     /// Waits until nothing is on its way any more.
@@ -286,6 +305,9 @@ async fn surroundings(
     }
 }
 
+/// How long it may take to fetch what is missing, a bound for the longest outages.
+const FETCHED_WITHIN: Duration = Duration::from_secs(90);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How long a stream may be silent before it counts as read to its end.
 const READ_PATIENCE: Duration = Duration::from_secs(5);
 

@@ -92,6 +92,18 @@ terminal.until("a narrow terminal has fewer columns", lambda screen: price(scree
 terminal.press("q")
 terminal.ended(0)
 
+terminal = Terminal()
+terminal.until("a table", lambda screen: price(screen) and "live" in screen)
+print("kill the gateway", flush=True)
+terminal.until("it says so", lambda screen: "disconnected" in screen and "connection lost" in screen)
+assert price(terminal.screen()), "what was known is still there"
+print("start the gateway", flush=True)
+terminal.until("it connects again by itself", lambda screen: "connected again" in screen and "disconnected" not in screen)
+first = price(terminal.screen())
+terminal.until("prices move again", lambda screen: price(screen) not in (None, first))
+terminal.press("q")
+terminal.ended(0)
+
 terminal = Terminal("BTC-USD")
 terminal.until("one product", lambda screen: price(screen) and "ETH-USD" not in screen)
 terminal.press("\x03")

@@ -112,6 +112,8 @@ pub(crate) enum Receipt {
 pub(crate) struct Backlog {
     pub(crate) pending: u64,
     pub(crate) unacknowledged: u64,
+    /// Everything up to this message is acknowledged or gone; 0 for a consumer that does not exist yet.
+    pub(crate) done: u64,
 }
 
 /// Where an ordered reader starts.

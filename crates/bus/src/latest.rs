@@ -2,7 +2,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use domain::{EventKind, FeedEvent, Gap, Instrument, RoleStatus, Snapshot, TickBatch, UnixNanos};
+use domain::{
+    EventKind, FeedEvent, Gap, Instrument, RejectedTick, RoleStatus, Snapshot, TickBatch, UnixNanos,
+};
 
 use crate::{
     BrokerError, Bus, StreamKind, broker::Stored, codec, headers::RAW_EPOCH, metrics, subjects::Parsed,
@@ -43,6 +45,11 @@ impl Bus {
         Ok(wanted
             .filter_map(|stored| decoded(StreamKind::Events, &stored).map(|event| (stored, event)))
             .collect())
+    }
+
+    /// What was refused last of each product for each reason.
+    pub(crate) async fn last_rejects(&self) -> Result<Vec<RejectedTick>, BrokerError> {
+        self.last_of(StreamKind::Rejects).await
     }
 
     /// How many refused messages `LF_REJECTS` holds of each product; those that name none are left out.

@@ -1,8 +1,14 @@
 //! Publishing validated ticks, fenced: of two owners of a shard only one can go on.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
-use domain::{Gap, Instrument, Position, Shard, Snapshot, Tick, TickBatch, UnixNanos};
+use domain::{Gap, Instrument, Position, RejectedTick, Shard, Snapshot, Tick, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 
 use crate::{
@@ -37,6 +43,7 @@ pub struct TickPublisher {
     positions: HashMap<Instrument, Position>,
     /// When `LF_TICKS` was created, in which the last messages stand; unknown before the first recovery.
     ticks_epoch: Option<UnixNanos>,
+    message_bytes: MessageBytes,
 }
 
 /// Where a shard stands, as its own output says.
@@ -48,6 +55,9 @@ pub struct Recovered {
     pub snapshots: Vec<Snapshot>,
     /// The gap of each product of the shard that was announced last, where an owner of the shard announced it.
     pub gaps: Vec<Gap>,
+    /// What was refused last of each product of the shard for each reason, by whichever role, and no earlier than the newest
+    /// batch of the product was made.
+    pub rejects: Vec<RejectedTick>,
 }
 
 /// The newest batch of a product.
@@ -71,6 +81,7 @@ impl Bus {
             positions: HashMap::new(),
             raw_epoch: None,
             ticks_epoch: None,
+            message_bytes: MessageBytes::default(),
         }
     }
 }
@@ -93,8 +104,12 @@ impl TickPublisher {
         let batches = self.bus.newest_batches(&stored);
         let position = |batch: &TickBatch| Some((batch.instrument.clone(), last_position(batch)?));
         self.positions = batches.iter().filter_map(|newest| position(&newest.batch)).collect();
+        let made_at = |batch: &TickBatch| Some((batch.instrument.clone(), batch.normalised_at?));
+        let newest_at: HashMap<_, _> = batches.iter().filter_map(|newest| made_at(&newest.batch)).collect();
         let batches = batches.into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
+        let mut rejects = self.bus.last_rejects().await?;
+        rejects.retain(|reject| self.owns_reject(reject, &newest_at));
         // Last, so that as little as possible can happen to the stream before it is read.
         let raw_epoch = self.bus.broker.stream_state(StreamKind::Raw).await?.created;
         self.raw_epoch = Some(raw_epoch);
@@ -109,6 +124,7 @@ impl TickPublisher {
                 .collect(),
             snapshots: snapshots.filter(|snapshot| self.owns(&snapshot.instrument)).collect(),
             gaps: gaps.filter(|gap| self.owns(&gap.instrument)).collect(),
+            rejects,
         })
     }
 
@@ -127,8 +143,20 @@ impl TickPublisher {
         self.publish_on(&subject, batch).await
     }
 
+    /// How large the messages are that were published lately, in bytes: rises at once with larger ones, and falls slowly. 0
+    /// before the first one.
+    pub fn message_bytes(&self) -> u64 {
+        self.message_bytes.0.load(Ordering::Relaxed)
+    }
+
     fn owns(&self, instrument: &Instrument) -> bool {
         self.bus.shards().shard_of(instrument) == self.shard
+    }
+
+    /// Whether it is of a product of the shard and not from before its newest batch.
+    fn owns_reject(&self, reject: &RejectedTick, newest_at: &HashMap<Instrument, UnixNanos>) -> bool {
+        let Some(instrument) = &reject.instrument else { return false };
+        self.owns(instrument) && newest_at.get(instrument).is_some_and(|newest| *newest <= reject.time)
     }
 
     /// Publishes what a worker has in hand: batches of one product in the order given, different products at the same time.
@@ -215,6 +243,7 @@ impl TickPublisher {
             }
         })?;
         fail_point::pass("normalizer-half-published");
+        self.message_bytes.note(message.subject.len() + message.headers.size_bytes() + message.payload.len());
         metrics::published(StreamKind::Ticks, message.payload.len(), batch.ticks.len(), published.duplicate);
         Ok(published.sequence)
     }
@@ -283,6 +312,23 @@ impl TickPublisher {
                 PublishError::UnknownOwner { subject }
             }
         }
+    }
+}
+
+/// A moving average that follows larger messages faster than smaller ones.
+#[derive(Debug, Default)]
+struct MessageBytes(AtomicU64);
+
+impl MessageBytes {
+    fn note(&self, bytes: usize) {
+        let (bytes, average) = (bytes as u64, self.0.load(Ordering::Relaxed));
+        let next = match average {
+            0 => bytes,
+            // Rounded up, so that it arrives.
+            _ if bytes > average => average + (bytes - average).div_ceil(16),
+            _ => average - (average - bytes) / 256,
+        };
+        self.0.store(next, Ordering::Relaxed);
     }
 }
 

@@ -104,6 +104,17 @@ pub struct Lag {
     /// How much of what the stream may hold is waiting for this worker, in percent, estimated from the average size
     /// of a message.
     pub percent_of_limit: u64,
+    /// The newest message that the stream has had, whoever is to read it.
+    pub last_sequence: u64,
+    /// Everything up to this message is acknowledged or gone.
+    pub done: u64,
+}
+
+impl Lag {
+    /// Whether everything up to this message of the stream is acknowledged, whatever has come since.
+    pub fn is_done_up_to(&self, sequence: u64) -> bool {
+        self.done >= sequence || self.pending_messages + self.unacknowledged == 0
+    }
 }
 
 /// Reads the work of a shard, strictly in stream order.
@@ -160,15 +171,28 @@ impl Bus {
 
     /// How far behind the worker of a shard is. A worker that never ran has everything before it.
     pub async fn lag(&self, work: Work, shard: Shard) -> Result<Lag, BrokerError> {
+        self.lag_of_messages(work, shard, 0).await
+    }
+
+    /// The same, where the messages that wait are known to be larger than the average of the stream: at least `bytes_min` each.
+    pub async fn lag_of_messages(
+        &self,
+        work: Work,
+        shard: Shard,
+        bytes_min: u64,
+    ) -> Result<Lag, BrokerError> {
         let backlog = self.broker.backlog(&self.durable(work, shard)).await?;
         let state = self.broker.stream_state(work.stream()).await?;
         let waiting = u128::from(backlog.pending.saturating_add(backlog.unacknowledged));
         let average = u128::from(state.size_bytes) / u128::from(state.messages.max(1));
-        let percent = waiting * average * 100 / u128::from(state.size_bytes_max.max(1));
+        let percent =
+            waiting * average.max(u128::from(bytes_min)) * 100 / u128::from(state.size_bytes_max.max(1));
         Ok(Lag {
             pending_messages: backlog.pending,
             unacknowledged: backlog.unacknowledged,
             percent_of_limit: u64::try_from(percent).unwrap_or(u64::MAX),
+            last_sequence: state.last_sequence,
+            done: backlog.done,
         })
     }
 

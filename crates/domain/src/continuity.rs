@@ -71,6 +71,14 @@ impl TradeTracker {
         self.remember(first, last);
     }
 
+    /// Takes over a trade that was passed before, if it follows the newest one.
+    pub fn recover_passed(&mut self, trade_id: u64, event_time: UnixNanos) {
+        if self.last.is_some_and(|last| last.checked_add(1) == Some(trade_id)) {
+            self.last = Some(trade_id);
+            self.event_time = Some(event_time);
+        }
+    }
+
     /// Where a trade stands. Changes nothing.
     pub fn place(&self, trade_id: u64) -> TradePlace {
         match self.last {

@@ -1,8 +1,10 @@
 //! A bounded HTTP server for an axum router: HTTP/1.1 and HTTP/2 on one port, with or without TLS, WebSocket upgrades, limits
-//! on connections and on those of one address, a time limit on request headers, and a graceful end with a hard deadline.
+//! on connections and on those of one address, time limits on request headers and on answers that are not read, and a graceful
+//! end with a hard deadline.
 
 mod addresses;
 mod beginning;
+mod cut;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -11,7 +13,7 @@ use std::time::Duration;
 use axum::Extension;
 use axum::Router;
 use axum::extract::ConnectInfo;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::{Builder, upgrade::downcast};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -19,14 +21,17 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tower::Layer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 use tracing::{debug, warn};
 
 use self::addresses::Addresses;
 use self::beginning::Beginning;
+use self::cut::Streams;
 use crate::tls::{Connection, Identity};
 use crate::{LogGate, Shutdown, drain_step, listen, metrics};
 
 pub use self::addresses::Held;
+pub use self::cut::Cut;
 
 /// After a failed `accept` (usually: no file descriptor left) something must end first; trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -57,6 +62,9 @@ pub struct Limits {
     pub keep_alive_interval: Duration,
     /// How long such a question may stay unanswered.
     pub keep_alive_timeout: Duration,
+    /// How long a client may take nothing of an answer that is there for it; then the HTTP/2 stream is reset, or the HTTP/1 connection
+    /// closed.
+    pub stall_timeout: Duration,
     /// How long open requests may take to end after the shutdown is requested.
     pub drain_deadline: Duration,
 }
@@ -72,6 +80,7 @@ impl Default for Limits {
             pending_resets_max: 32,
             keep_alive_interval: Duration::from_secs(20),
             keep_alive_timeout: Duration::from_secs(20),
+            stall_timeout: Duration::from_secs(30),
             drain_deadline: Duration::from_secs(5),
         }
     }
@@ -95,7 +104,8 @@ impl From<TcpListener> for Door {
 /// Serves `router` until the shutdown is requested, then lets open requests end within `limits.drain_deadline` and cuts
 /// the rest. Handlers find the client's address in `ConnectInfo<SocketAddr>`. An upgraded connection (WebSocket) belongs
 /// to its handler from then on: of the limits here it counts for that of its address, as long as the handler keeps [`Held`],
-/// and the handler ends it.
+/// and the handler ends it. A handler that wants its answer to end at some time, whether it is read or not, finds [`Cut`] among the
+/// extensions of the request.
 pub async fn serve(door: impl Into<Door>, router: Router, limits: Limits, shutdown: Shutdown) {
     let Door { listener, identity } = door.into();
     let renewed = async {
@@ -132,14 +142,23 @@ async fn serve_all(
                     refused("per_address");
                     continue;
                 };
-                let service = (Extension(ConnectInfo(peer)), Extension(held)).layer(router.clone());
+                let layers = (
+                    MapRequestLayer::new(cut::carry::<hyper::body::Incoming>),
+                    MapResponseLayer::new(cut::watch),
+                    Extension(ConnectInfo(peer)),
+                    Extension(held),
+                );
+                let service = layers.layer(router.clone());
                 let (builder, watcher, identity) =
                     (Arc::clone(&builder), graceful.watcher(), identity.clone());
                 let (shutdown, limit) = (shutdown.clone(), limits.header_timeout);
+                let stall_timeout = limits.stall_timeout;
                 connections.spawn(async move {
                     let shaken = shutdown.run_until(shake_hands(stream, identity, limit)).await;
                     if let Some(Some(stream)) = shaken {
-                        connection(&builder, Beginning::new(stream, limit), peer, service, watcher).await;
+                        let stream = Beginning::new(stream, limit);
+                        let served = connection(&builder, stream, peer, service, watcher);
+                        cut::watched(stall_timeout, served).await;
                     }
                     drop(place);
                 });
@@ -202,7 +221,7 @@ fn refused(reason: &'static str) {
 }
 
 async fn connection<S>(
-    builder: &Builder<TokioExecutor>,
+    builder: &Builder<Streams>,
     stream: Beginning<Connection>,
     peer: SocketAddr,
     service: S,
@@ -225,8 +244,8 @@ async fn connection<S>(
     }
 }
 
-fn builder(limits: &Limits) -> Builder<TokioExecutor> {
-    let mut builder = Builder::new(TokioExecutor::new());
+fn builder(limits: &Limits) -> Builder<Streams> {
+    let mut builder = Builder::new(Streams { stall_timeout: limits.stall_timeout });
     builder
         .http1()
         .timer(TokioTimer::new())

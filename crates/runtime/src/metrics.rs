@@ -19,7 +19,8 @@ pub const RUNTIME_TASK_RESTARTS_TOTAL: &str = "ledgerflux_runtime_task_restarts_
 /// 1 while the process is ready to do its job, else 0.
 pub const RUNTIME_READY: &str = "ledgerflux_runtime_ready";
 /// Connections to an HTTP listener that were not served to their end; label `reason`: `per_address` (too many of one address),
-/// `handshake` (no TLS, or not in time), `cut` (silent, too slow, or against the protocol).
+/// `handshake` (no TLS, or not in time), `cut` (silent, too slow, or against the protocol); and answers that were cut off: `stalled`
+/// (the client does not read), `over` (the time of its caller was).
 pub const RUNTIME_HTTP_REFUSED_TOTAL: &str = "ledgerflux_runtime_http_refused_total";
 
 /// Every metric of this crate, for the test that compares dashboards and alerts with what exists.
@@ -56,6 +57,6 @@ pub fn describe() {
     describe_counter!(
         RUNTIME_HTTP_REFUSED_TOTAL,
         Unit::Count,
-        "Connections that were not served to their end, by reason"
+        "Connections and answers that were not served to their end, by reason"
     );
 }

@@ -170,11 +170,11 @@ impl Span {
         Self { first: gap.first_trade_id, last: gap.last_trade_id }
     }
 
-    /// What is left of this one; `known` is sorted and does not overlap itself.
+    /// What is left of this one; `known` is sorted and does not overlap itself. What lies beyond this one changes nothing.
     fn without(self, known: &[Self]) -> Vec<Self> {
         let mut left = Vec::new();
         let mut first = self.first;
-        for known in known {
+        for known in known.iter().take_while(|known| known.first <= self.last) {
             if first < known.first {
                 left.push(Self { first, last: known.first.saturating_sub(1) });
             }
@@ -269,5 +269,7 @@ mod tests {
         assert_eq!(whole.without(&[span(5, 30)]), []);
         assert_eq!(whole.without(&[span(1, 10), span(20, 25)]), [span(11, 19)]);
         assert_eq!(whole.without(&[span(12, 12), span(13, 15)]), [span(10, 11), span(16, 20)]);
+        assert_eq!(whole.without(&[span(1, 5), span(30, 35), span(40, 45)]), [whole]);
+        assert_eq!(whole.without(&[whole, span(30, 35)]), [], "nobody said that 21 to 29 are missing");
     }
 }

@@ -1,6 +1,6 @@
 //! The one place where requests over HTTP, gRPC and grpc-web are let in.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::{
     body::Body,
@@ -8,8 +8,11 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
+use futures::FutureExt as _;
 use http::{HeaderValue, StatusCode, header};
 use metrics::counter;
+use runtime::http::Cut;
+use tokio::time::sleep;
 use tonic::Status;
 
 use super::{Caller, Guard, Refused, Seat, credentials::header_token, status};
@@ -17,6 +20,9 @@ use crate::{grpc, metrics as names};
 
 /// Probes ask for it, and have no key.
 const HEALTH: &str = "/grpc.health.v1.Health/";
+/// How long an answer may go on once the time of its caller is over, so that its end can be told. Whoever does not read is cut off
+/// then.
+const FAREWELL_MAX: Duration = Duration::from_millis(2_500);
 
 /// What a route asks of those who call.
 #[derive(Clone, Debug)]
@@ -40,6 +46,9 @@ pub(crate) async fn admit(State(need): State<Need>, mut request: Request, next: 
             if let (true, Err(wait)) = (is_needed, caller.charge_call(Instant::now())) {
                 counter!(names::QUOTA_REFUSED, "quota" => "calls").increment(1);
                 return refuse(&request, &status::too_many_calls(wait), StatusCode::TOO_MANY_REQUESTS);
+            }
+            if let (Some(cut), false) = (request.extensions().get::<Cut>(), caller.is_anybody()) {
+                cut.when(caller.clone().ended().then(|_| sleep(FAREWELL_MAX)));
             }
             request.extensions_mut().insert(caller);
         }

@@ -22,7 +22,7 @@ use crate::harness::{Client, Gateway, PATIENCE, config_with};
 
 const SECRET: &[u8] = b"thirty-two bytes are enough of it";
 /// What the README promises.
-const REVOKED_WITHIN: Duration = Duration::from_secs(5);
+pub(crate) const REVOKED_WITHIN: Duration = Duration::from_secs(5);
 
 pub(crate) struct Keys {
     folder: tempfile::TempDir,
@@ -53,15 +53,20 @@ impl Keys {
     }
 
     pub(crate) async fn gateway(&self) -> Gateway {
+        self.gateway_with(&[]).await
+    }
+
+    /// One with further keys of the section set.
+    pub(crate) async fn gateway_with(&self, further: &[(&str, &str)]) -> Gateway {
         let (keys, secret) = (self.path(), self.folder.path().join("secret"));
-        let config = config_with(&[
+        let own = [
             ("keys", keys.to_str().unwrap()),
             ("jwt_key_file", secret.to_str().unwrap()),
             ("jwt_algorithm", "HS256"),
             ("auth_timeout", "1s"),
             ("origins", "https://app.example"),
-        ]);
-        Gateway::start(config).await
+        ];
+        Gateway::start(config_with(&[&own, further].concat())).await
     }
 }
 

@@ -17,5 +17,6 @@ mod raw;
 mod resume;
 mod slow;
 mod tls;
+mod unread;
 mod websocket;
 mod websocket_keys;

@@ -3,6 +3,7 @@
 
 mod candles;
 mod listing;
+mod page;
 mod subscribe;
 mod websocket;
 mod world;

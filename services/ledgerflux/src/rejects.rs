@@ -33,7 +33,7 @@ pub(crate) async fn run(settings: &Settings, command: RejectsCommand) -> anyhow:
     ensure!(
         settings.bus.nats.is_some(),
         "the rejects are in the broker: name it with --nats (those of `up` without --nats are in its memory and end with it; \
-         its log tells each of them)"
+         its log tells of them)"
     );
     let bus = Bus::connect(&settings.bus).await?;
     // What it takes is what the streams were made for, whatever is configured here.

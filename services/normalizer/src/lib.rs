@@ -13,6 +13,7 @@ mod owner;
 mod pause;
 mod pending;
 mod product;
+mod refusals;
 mod round;
 mod worker;
 

@@ -16,6 +16,7 @@ use crate::{
     metrics as names,
     normalise::ShardState,
     pause::Pause,
+    refusals::Refusals,
     round::Round,
     worker::{Error, Worker, bus_error},
 };
@@ -42,6 +43,8 @@ pub(crate) struct Owner<'a> {
     progress: HashMap<Instrument, ShardProgress>,
     pause: Pause,
     gap_log: LogGate,
+    /// Where the rejects are in memory.
+    refusals: Option<Refusals>,
 }
 
 impl<'a> Owner<'a> {
@@ -58,9 +61,12 @@ impl<'a> Owner<'a> {
         for snapshot in &recovered.snapshots {
             state.recover_snapshot(snapshot);
         }
+        // Filed before the newest gap, or behind it.
+        state.recover_rejects(&recovered.rejects);
         for gap in &recovered.gaps {
             state.recover_gap(gap);
         }
+        state.recover_rejects(&recovered.rejects);
         let reader = bus.work(Work::Raw, shard);
         info!(%shard, products = state.products(), "owns the shard");
         Ok(Self {
@@ -74,6 +80,7 @@ impl<'a> Owner<'a> {
             progress: HashMap::new(),
             pause: Pause::new(),
             gap_log: LogGate::new(GAP_LOG_PERIOD),
+            refusals: bus.is_embedded().then(|| Refusals::new(shard)),
         })
     }
 
@@ -86,7 +93,7 @@ impl<'a> Owner<'a> {
             if drain_until.is_none() && self.worker.context.shutdown.is_requested() {
                 drain_until = Some(Instant::now() + self.worker.config.drain_max);
             }
-            if self.pause.is_due(self.worker).await {
+            if self.pause.is_due(self.worker, self.publisher.message_bytes()).await {
                 match drain_until {
                     None => continue,
                     Some(_) => return Ok(()),
@@ -112,6 +119,7 @@ impl<'a> Owner<'a> {
                 self.worker.latch.set_ready();
             }
             let nothing_came = deliveries.is_empty();
+            self.refusals.iter_mut().for_each(Refusals::tell_rest);
             if !nothing_came || self.state.held() > 0 {
                 self.attempt(deliveries).await?;
             }

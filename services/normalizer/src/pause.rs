@@ -33,15 +33,16 @@ impl Pause {
     }
 
     /// Whether to wait: then `LF_RAW` is left to fill, which refuses instead of dropping. Returns after a moment, so that
-    /// the caller asks again. What cannot be measured stays as it was.
-    pub(crate) async fn is_due(&mut self, worker: &Worker) -> bool {
+    /// the caller asks again. What cannot be measured stays as it was. `message_bytes`: how large those are that were published
+    /// lately, which are what waits.
+    pub(crate) async fn is_due(&mut self, worker: &Worker, message_bytes: u64) -> bool {
         let due = self.measured_at.elapsed() >= MEASURED_EVERY || self.unmeasured_ticks >= MEASURED_TICKS;
         if !due && !self.paused {
             return false;
         }
         self.measured_at = Instant::now();
         self.unmeasured_ticks = 0;
-        if let Ok(percent) = unread_percent(&worker.bus).await {
+        if let Ok(percent) = unread_percent(&worker.bus, message_bytes).await {
             self.set(worker, percent);
         }
         if self.paused {
@@ -73,11 +74,12 @@ impl Pause {
     }
 }
 
-/// How much of what `LF_TICKS` or `LF_EVENTS` may hold waits for its readers, in percent, whichever is more.
-async fn unread_percent(bus: &Bus) -> Result<u64, BrokerError> {
+/// How much of what `LF_TICKS` or `LF_EVENTS` may hold waits for its readers, in percent, whichever is more. The average of the
+/// whole stream says too little where small messages, long read, lie before large ones.
+async fn unread_percent(bus: &Bus, message_bytes: u64) -> Result<u64, BrokerError> {
     let mut percent = 0;
     for shard in bus.shards().shards() {
-        percent += bus.lag(Work::Ticks, shard).await?.percent_of_limit;
+        percent += bus.lag_of_messages(Work::Ticks, shard, message_bytes).await?.percent_of_limit;
     }
     let events = bus.stream_state(StreamKind::Events).await?;
     // With room left nothing is dropped, whoever has read it.

@@ -81,6 +81,11 @@ impl Product {
         }
     }
 
+    /// Takes over a faulty trade that was filed, where it follows the newest one: it has its place.
+    pub(crate) fn recover_reject(&mut self, trade_id: u64, received: UnixNanos) {
+        self.trades.recover_passed(trade_id, received);
+    }
+
     pub(crate) fn position(&self) -> Option<Position> {
         self.positions.position()
     }

@@ -182,6 +182,8 @@ pub(crate) enum Corruption {
     Binary,
     /// A price that is no number.
     Number,
+    /// It can be read, and its best bid is above its best ask.
+    Crossed,
 }
 
 /// How a connection ends.

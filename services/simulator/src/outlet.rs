@@ -17,6 +17,7 @@ use venues::coinbase::rest::RestTrade;
 use crate::Config;
 use crate::client::Client;
 use crate::exchange::Exchange;
+use crate::faults::Corruption;
 use crate::faults::script::{Treated, Treatment};
 use crate::metrics::{KEPT_BACK, TICKERS};
 use crate::truth::{Record, Truth};
@@ -218,7 +219,9 @@ impl Outlet {
             Some(Treatment::Lose) => record.kept_by = record.kept_by.take().or(fault),
             Some(Treatment::Corrupt { how, seed }) => {
                 record.kept_by = record.kept_by.take().or(fault);
-                self.deliver(client, &spoil::corrupted(ticker, how, seed)).await;
+                let sent = self.deliver(client, &spoil::corrupted(ticker, how, seed)).await;
+                let is_crossed = || ticker.to_text().is_ok_and(|text| spoil::crossed(text).is_some());
+                record.faulty |= sent && how == Corruption::Crossed && is_crossed();
             }
             Some(Treatment::Delay(by)) => {
                 return Some(Place::Until(behind.map_or(now + by, |behind| behind.max(now + by))));

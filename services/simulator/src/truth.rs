@@ -34,13 +34,15 @@ pub(crate) struct Record {
     pub(crate) ticker: Message,
     /// Whether anybody was sent it.
     pub(crate) sent: bool,
+    /// Whether anybody was sent it with a book that cannot be.
+    pub(crate) faulty: bool,
     /// The first fault that kept it from somebody.
     pub(crate) kept_by: Option<Arc<str>>,
 }
 
 impl Record {
     pub(crate) fn new(ticker: Message) -> Self {
-        Self { ticker, sent: false, kept_by: None }
+        Self { ticker, sent: false, faulty: false, kept_by: None }
     }
 
     pub(crate) fn keep_back(&mut self, fault: Arc<str>) {
@@ -65,6 +67,7 @@ struct TradeLine<'a> {
     side: &'a Value,
     time: &'a Value,
     sent: bool,
+    faulty: bool,
     kept_by: Option<&'a str>,
     frame: &'a str,
 }
@@ -147,6 +150,7 @@ fn text(entry: &Entry) -> String {
                 side: &ticker["side"],
                 time: &ticker["time"],
                 sent: record.sent,
+                faulty: record.faulty,
                 kept_by: record.kept_by.as_deref(),
                 frame,
             })

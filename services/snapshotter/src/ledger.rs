@@ -2,7 +2,7 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use bus::{Delivery, PublishError, Work, WorkReader};
+use bus::{Delivery, Lag, PublishError, Work, WorkReader, fail_point};
 use domain::{EventKind, FeedEvent, Gap, GapState, Instrument, RejectReason, RejectedTick, UnixNanos};
 use futures::{TryStreamExt as _, stream};
 use metrics::{counter, gauge};
@@ -18,8 +18,11 @@ use crate::{
     write::undecodable,
 };
 
-/// How long a fetched trade waits at most for what was said of its gap before it.
-const SETTLE_MAX: Duration = Duration::from_secs(5);
+/// How long a fetched trade waits at most for what was said of its gap before it. Stored without its gap it would be in
+/// two places, so that this is far longer than the ledger takes; a drain has its own deadline.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+/// After how long that is told.
+const SETTLE_TOLD: Duration = Duration::from_secs(2);
 /// How often it is asked whether that is done.
 const SETTLE_INTERVAL: Duration = Duration::from_millis(10);
 /// How many repaired gaps are told of at a time.
@@ -42,13 +45,23 @@ impl<'a> Ledger<'a> {
         Ok(ledger)
     }
 
-    /// Records what is waiting.
+    /// Records what was said before now. What is said meanwhile can wait: there may be no end of it.
     pub(crate) async fn catch_up(&mut self) -> Result<(), Error> {
-        while is_behind(self.worker).await? {
+        let mut lag = lag(self.worker).await?;
+        let said = lag.last_sequence;
+        while !lag.is_done_up_to(said) {
             let deliveries = self.fetch().await?;
             self.record(&deliveries).await?;
+            lag = self::lag(self.worker).await?;
         }
         Ok(())
+    }
+
+    /// The same at the end, when the work was stopped wherever it was: what it had in hand would come again only after the time
+    /// for an acknowledgement.
+    pub(crate) async fn finish(&mut self) -> Result<(), Error> {
+        self.reader.restart();
+        self.catch_up().await
     }
 
     /// Records what is said, also while the database is away for a time, until something else fails.
@@ -92,6 +105,7 @@ impl<'a> Ledger<'a> {
                 }
             }
         }
+        fail_point::pass("ledger-committed");
         self.reader.ack(deliveries).await.map_err(bus_error)
     }
 
@@ -161,16 +175,26 @@ impl<'a> Ledger<'a> {
 
 /// Waits, but not for ever, until everything is recorded that was said of gaps before now: a fetched trade finds its gap.
 pub(crate) async fn settled(worker: &Worker) -> Result<(), Error> {
-    let until = Instant::now() + SETTLE_MAX;
-    while is_behind(worker).await? && Instant::now() < until {
+    let since = Instant::now();
+    let mut told = false;
+    let mut lag = lag(worker).await?;
+    let said = lag.last_sequence;
+    while !lag.is_done_up_to(said) && since.elapsed() < SETTLE_MAX {
+        if !told && since.elapsed() > SETTLE_TOLD {
+            told = true;
+            worker.latch.set_waiting("the database has not yet recorded what was said of gaps");
+        }
         tokio::time::sleep(SETTLE_INTERVAL).await;
+        lag = self::lag(worker).await?;
+    }
+    if told {
+        worker.latch.set_ready();
     }
     Ok(())
 }
 
-async fn is_behind(worker: &Worker) -> Result<bool, Error> {
-    let lag = worker.bus.lag(Work::Gaps, worker.shard).await.map_err(bus_error)?;
-    Ok(lag.pending_messages + lag.unacknowledged > 0)
+async fn lag(worker: &Worker) -> Result<Lag, Error> {
+    worker.bus.lag(Work::Gaps, worker.shard).await.map_err(bus_error)
 }
 
 /// Tells of those of `gaps` that are repaired. Said again, the broker takes it for the same.

@@ -104,6 +104,8 @@ impl<'a> Owner<'a> {
                 self.refuse(undecodable(delivery, what, "ticks", &self.worker.source(), now)).await?;
             }
         }
+        let rows = rows(group);
+        self.in_hand = rows.len();
         // In memory what was said of a gap dies with the process, and once the trade behind it is stored nothing tells of it
         // again: there the gap has to be recorded first.
         let has_fills = group.iter().any(|delivery| delivery.source == Source::Fill);
@@ -111,8 +113,6 @@ impl<'a> Owner<'a> {
             settled(self.worker).await?;
         }
         tell_gaps(self.worker, &self.latest, group).await?;
-        let rows = rows(group);
-        self.in_hand = rows.len();
         self.latest.apply(rows.iter().map(|row| row.tick));
         self.commit(&rows, self.worker.config.snapshot_interval).await?;
         self.in_hand = 0;

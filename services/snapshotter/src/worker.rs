@@ -186,7 +186,7 @@ impl Worker {
                     }
                     match outcome {
                         // In memory, what is not recorded now ends with us.
-                        Ok(()) if self.bus.is_embedded() => return ledger.catch_up().await,
+                        Ok(()) if self.bus.is_embedded() => return ledger.finish().await,
                         Ok(()) => return Ok(()),
                         // On a broker of its own, what was not committed is delivered again. In memory it ends with us.
                         Err(error @ Error::Stopped { .. }) if !self.bus.is_embedded() => {

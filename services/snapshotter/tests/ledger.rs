@@ -262,6 +262,37 @@ async fn what_was_said_while_nobody_wrote_comes_before_the_ticks() {
     }
 }
 
+/// A feed may tell of gaps without an end: what was said before is all that anybody waits for.
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_that_are_told_all_the_time_hold_up_neither_a_start_nor_a_fill() {
+    let fixture = Fixture::embedded().await;
+    let bus = fixture.bus.clone();
+    let telling = tokio::spawn(async move {
+        for first in (1_000..).step_by(2) {
+            let gap = EventKind::Gap(gap(first, first));
+            let time = UnixNanos::now();
+            let event = FeedEvent { instrument: instrument(), time, source: "test".into(), kind: gap };
+            bus.publish_event(&event).await.unwrap();
+            if first % 16 == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        }
+    });
+    fixture.publish(Source::Live, [1, 2, 6]).await;
+    fixture.say(EventKind::Gap(gap(3, 5))).await;
+    let running = fixture.start();
+    eventually(SOON, || async { running.readiness.is_ready() }).await;
+    fixture.publish(Source::Fill, 3..=5).await;
+    eventually(SOON, || async {
+        let recorded = fixture.ledger().await;
+        recorded.contains(&(3, 5, GapState::Repaired, 3))
+    })
+    .await;
+    assert!(!telling.is_finished(), "gaps were told all the time");
+    telling.abort();
+    running.die().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_is_told_by_who_comes_after_a_crash() {
     let fixture = Fixture::embedded().await;

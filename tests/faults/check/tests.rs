@@ -16,6 +16,7 @@ const STRICT: Rules = Rules {
     exchange_killed: false,
     broker_lost: false,
     feed_disordered: false,
+    feed_faulty: false,
     seamless: false,
     not_recovered: false,
     live_within: Duration::from_secs(10),
@@ -32,6 +33,7 @@ fn perfect() -> (Truth, Evidence) {
     let truth = Truth {
         sent: BTreeMap::from([("A-B".into(), (1..=10).map(|id| (id, trade(id))).collect())]),
         made: BTreeMap::from([("A-B".into(), vec![(1, 10)])]),
+        faulty: BTreeMap::new(),
     };
     let row = |id: u64| Row {
         product: "A-B".into(),
@@ -56,7 +58,7 @@ fn perfect() -> (Truth, Evidence) {
 }
 
 fn gap(first: u64, last: u64, repaired: u64) -> Gap {
-    Gap { product: "A-B".into(), first, last, repaired }
+    Gap { product: "A-B".into(), run: 0, first, last, repaired }
 }
 
 /// The checks that fail.
@@ -106,6 +108,16 @@ fn what_is_lost_is_seen() {
 }
 
 #[test]
+fn what_came_last_and_was_sent_to_nobody_is_nobody_s_loss() {
+    let (mut truth, mut evidence) = perfect();
+    truth.made.insert("A-B".into(), vec![(1, 12)]);
+    assert_eq!(failing(&truth, &evidence, STRICT), [""; 0]);
+    evidence.stored.pop();
+    evidence.accepted.get_mut("A-B").unwrap().remove(&10);
+    assert_eq!(failing(&truth, &evidence, STRICT), ["accounted for"]);
+}
+
+#[test]
 fn what_is_there_twice_is_seen() {
     let twice = |evidence: &mut Evidence| {
         let again = Row { sequence: Some(111), ..evidence.stored[9].clone() };
@@ -117,6 +129,31 @@ fn what_is_there_twice_is_seen() {
     fails(|evidence| evidence.gaps.push(gap(3, 3, 0)), STRICT, &["in one place"]);
     fails(|evidence| evidence.gaps.push(gap(3, 3, 1)), STRICT, &[]);
     fails(|evidence| evidence.gaps.extend([gap(3, 4, 2), gap(4, 5, 2)]), STRICT, &["in one place"]);
+}
+
+#[test]
+fn what_is_faulty_is_among_the_rejects() {
+    let (mut truth, mut evidence) = perfect();
+    let refused = Rules { feed_faulty: true, ..STRICT };
+    assert_eq!(failing(&truth, &evidence, refused), ["rejects"]);
+    evidence.stored.remove(2);
+    let reject = |trade_id| Reject { product: "A-B".into(), trade_id, reason: "crossed_book".into() };
+    evidence.rejects.push(reject(Some(3)));
+    assert_eq!(failing(&truth, &evidence, STRICT), ["rejects"]);
+    truth.faulty.insert("A-B".into(), [3].into());
+    assert_eq!(failing(&truth, &evidence, refused), [""; 0]);
+    evidence.rejects.push(reject(Some(4)));
+    assert_eq!(failing(&truth, &evidence, refused), ["in one place", "rejects"]);
+}
+
+#[test]
+fn a_reject_in_a_gap_is_in_two_places() {
+    let (mut truth, mut evidence) = perfect();
+    truth.faulty.insert("A-B".into(), [3].into());
+    evidence.stored.remove(2);
+    evidence.rejects.push(Reject { product: "A-B".into(), trade_id: Some(3), reason: "crossed_book".into() });
+    evidence.gaps.push(gap(3, 3, 0));
+    assert_eq!(failing(&truth, &evidence, STRICT), ["in one place"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The wall clock of every role is set forward and back, by `libfaketime` (Debian package `faketime`).
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::FutureExt as _;
 
@@ -10,6 +10,11 @@ use crate::world::{Setup, World};
 
 /// How long each setting of the clock lasts. The library looks at it once a second.
 const EACH: Duration = Duration::from_secs(8);
+
+const LOOKED_AT: Duration = Duration::from_secs(2);
+const MOVES_WITHIN: Duration = Duration::from_secs(3);
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
+const WRITTEN: &str = "SELECT product, run, last_seq, updated_at FROM snapshots";
 
 pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
@@ -57,10 +62,32 @@ fn library() -> PathBuf {
     found.expect("libfaketime is not there: apt-get install faketime, or --skip clock")
 }
 
+/// Each product's snapshot is written about once a second, whatever the clock says.
+async fn snapshots_move(world: &World, clock: &str) {
+    let written = async || world.postgres.psql(&world.database, WRITTEN).await;
+    let rows = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
+    let (before, since) = (rows(written().await), Instant::now());
+    loop {
+        let now = rows(written().await);
+        let stands: Vec<&String> = before.iter().filter(|row| now.contains(row)).collect();
+        if !before.is_empty() && stands.is_empty() {
+            return;
+        }
+        assert!(
+            since.elapsed() < MOVES_WITHIN,
+            "with the clock at {clock} these snapshots stand still: {stands:?}"
+        );
+        tokio::time::sleep(POLL_INTERVAL).await;
+    }
+}
+
 async fn steps(world: &mut World, clocks: [&'static str; 2]) {
     for clock in clocks {
         set(&file(world.setup.seed), clock);
         world.recovers(&format!("clock at {clock}")).await;
+        // Time for the library to look, and for what the clock said before to be over.
+        world.load_for(LOOKED_AT).await;
+        snapshots_move(world, clock).await;
         world.load_for(EACH).await;
     }
     world.recovers("the clock is right again").await;

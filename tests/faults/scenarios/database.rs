@@ -4,8 +4,14 @@ use std::time::Duration;
 
 use futures::FutureExt as _;
 
-use super::Scenario;
-use crate::world::World;
+use super::{Scenario, configure, feed_broken};
+use crate::{
+    roles::{self, Role},
+    support::{self, START},
+    world::World,
+};
+
+const AWAY_LONG: Duration = Duration::from_secs(120);
 
 const TERMINATE: &str =
     "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name LIKE 'ledgerflux%'";
@@ -16,6 +22,24 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("postgres-kill", "kill -9 of PostgreSQL", |w| kills(w).boxed_local()).short(),
         Scenario::new("postgres-restart", "PostgreSQL is restarted", |w| restarts(w).boxed_local()),
         Scenario::new("postgres-away", "PostgreSQL is away for 30 s", |w| away(w).boxed_local()),
+        Scenario::new(
+            "postgres-away-long",
+            "PostgreSQL is away for 120 s, for which neither broker nor ingestor has room",
+            |w| away_long(w).boxed_local(),
+        )
+        .prepare(|setup| {
+            // 16 MiB, 8 MiB and 4,096 ticks at 2,000 ticks/s: all three are full within the time, whatever the rate.
+            for (limit, at_2000) in [
+                ("BUS__TICKS_SIZE_MAX_BYTES", 16 << 20),
+                ("BUS__RAW_SIZE_MAX_BYTES", 8 << 20),
+                ("BUS__RAW_BUFFER_MAX_TICKS", 4_096),
+            ] {
+                let limit_here = u64::from(setup.rate) * at_2000 / 2_000;
+                configure(setup, limit, &limit_here.to_string());
+            }
+        })
+        .rules(feed_broken)
+        .never("overrun"),
         Scenario::new("postgres-terminate", "all backends are terminated", |w| terminate(w).boxed_local())
             .short(),
         Scenario::new("postgres-lock", "tick_history is locked for 30 s", |w| lock(w).boxed_local()),
@@ -44,6 +68,17 @@ async fn away(world: &mut World) {
     world.load_for(super::FROZEN).await;
     world.postgres.restart().await;
     world.recovers("PostgreSQL away").await;
+}
+
+async fn away_long(world: &mut World) {
+    world.postgres.stop().await;
+    world.load_for(AWAY_LONG).await;
+    let ops = world.process(Role::Ingestor(0)).address("ops", START).await;
+    let (_, metrics) = roles::get(&ops, "/metrics").await.expect("metrics");
+    let paused = support::counted(&metrics, "ledgerflux_bus_raw_buffered_ticks");
+    println!("    {paused} ticks wait in the ingestor");
+    world.postgres.restart().await;
+    world.recovers("PostgreSQL away for long").await;
 }
 
 async fn terminate(world: &mut World) {

@@ -49,12 +49,12 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-fn script(setup: &mut Setup, fault: &str) {
+pub(super) fn script(setup: &mut Setup, fault: &str) {
     setup.exchange.extend(["--fault".to_owned(), fault.to_owned()]);
 }
 
 /// Late ticks go where fetched ones go.
-fn disordered(rules: &mut Rules) {
+pub(super) fn disordered(rules: &mut Rules) {
     rules.feed_disordered = true;
 }
 

@@ -103,7 +103,7 @@ fn one_of(world: &mut World, command: &str) -> Role {
     of_role[world.rng.usize(..of_role.len())]
 }
 
-async fn kills(world: &mut World, command: &'static str) {
+pub(super) async fn kills(world: &mut World, command: &'static str) {
     for _ in 0..world.setup.count {
         kill_one(world, command).await;
     }
@@ -118,11 +118,15 @@ async fn kill_one(world: &mut World, command: &'static str) {
 }
 
 /// A process that dies at exactly this place, after a number of passes that the seed chooses.
-async fn dies(world: &mut World, command: &'static str, place: &'static str) {
+pub(super) async fn dies(world: &mut World, command: &'static str, place: &'static str) {
     for _ in 0..(world.setup.count / 4).max(1) {
         let role = one_of(world, command);
-        // Snapshots come once a second and product, everything else many times.
-        let most = if place.contains("snapshot-") { 4 } else { 40 };
+        // Snapshots come once a second and product, gaps and rejects a few times, everything else many times.
+        let most = match place {
+            "snapshotter-snapshot-published" => 4,
+            "normalizer-gap-told" | "normalizer-filed" | "ledger-committed" => 12,
+            _ => 40,
+        };
         let passes = world.rng.u32(2..most).to_string();
         assert!(world.process(role).terminate(SOON).await.success(), "{} drains", role.name());
         world.start_role(role, &[("LEDGERFLUX_FAIL_POINT", &format!("{place}:{passes}"))]).await;

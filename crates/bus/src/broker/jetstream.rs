@@ -233,16 +233,18 @@ impl JetStream {
         let operation = "read the backlog";
         let stream = self.stream(spec.stream, operation).await?;
         match stream.consumer_info(&spec.name).await {
-            Ok(info) => {
-                Ok(Backlog { pending: info.num_pending, unacknowledged: info.num_ack_pending as u64 })
-            }
+            Ok(info) => Ok(Backlog {
+                pending: info.num_pending,
+                unacknowledged: info.num_ack_pending as u64,
+                done: info.ack_floor.stream_sequence,
+            }),
             Err(error) if is_consumer_missing(&error) => {
                 let mut pending = 0;
                 for filter in &spec.filters {
                     let counts = self.counts(operation, spec.stream, filter).await?;
                     pending += counts.into_iter().map(|(_, count)| count).sum::<u64>();
                 }
-                Ok(Backlog { pending, unacknowledged: 0 })
+                Ok(Backlog { pending, unacknowledged: 0, done: 0 })
             }
             Err(error) => Err(self.error(operation, spec.stream, error)),
         }

@@ -1,6 +1,6 @@
 //! A subscription that outlives its connections.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use anyhow::Context as _;
 use ledgerflux_client::{Client, Error, Subscription, Update, v1};
@@ -31,6 +31,8 @@ pub(super) struct Feed {
     lossless: bool,
     /// Resumes the whole subscription.
     token: Option<String>,
+    /// The run and sequence of the newest tick of each product: a token is some seconds old, and what followed it comes again.
+    newest: HashMap<String, (u32, u64)>,
     subscription: Option<Subscription>,
     connected_before: bool,
     backoff: Backoff,
@@ -54,6 +56,7 @@ impl Feed {
             products,
             lossless,
             token: None,
+            newest: HashMap::new(),
             subscription: None,
             connected_before: false,
             backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
@@ -75,7 +78,10 @@ impl Feed {
             let reason = match subscription.next().await {
                 Ok(Some(update)) => {
                     self.backoff.reset();
-                    return Ok(Happening::Update(update.into()));
+                    if is_new(&mut self.newest, &update) {
+                        return Ok(Happening::Update(update.into()));
+                    }
+                    continue;
                 }
                 Ok(None) => "the server has ended the stream".to_owned(),
                 Err(error) if is_final(&error) => return Err(error.into()),
@@ -140,6 +146,30 @@ impl Feed {
     }
 }
 
+/// Whether a tick comes for the first time. The full state of a product begins anew, whatever was there.
+fn is_new(newest: &mut HashMap<String, (u32, u64)>, update: &Update) -> bool {
+    match update {
+        Update::Tick(update) => {
+            let Some(tick) = update.tick.as_ref().filter(|tick| !tick.backfilled) else { return true };
+            let Some(sequence) = tick.sequence else { return true };
+            let place = (tick.run, sequence);
+            if newest.get(&tick.product).is_some_and(|newest| place <= *newest) {
+                return false;
+            }
+            newest.insert(tick.product.clone(), place);
+        }
+        Update::Snapshot(update) => {
+            let Some(snapshot) = &update.snapshot else { return true };
+            match snapshot.sequence {
+                Some(sequence) => newest.insert(snapshot.product.clone(), (snapshot.run, sequence)),
+                None => newest.remove(&snapshot.product),
+            };
+        }
+        Update::Event(_) => {}
+    }
+    true
+}
+
 /// The same request will be refused again.
 fn is_final(error: &Error) -> bool {
     error.is_request_at_fault() || error.is_unauthorized()
@@ -147,4 +177,38 @@ fn is_final(error: &Error) -> bool {
 
 fn reason(error: &Error) -> String {
     ErrorChain(error).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_token_repeats_is_dropped_and_a_snapshot_begins_anew() {
+        let tick = |run, sequence| {
+            let tick =
+                v1::Tick { product: "BTC-USD".into(), run, sequence: Some(sequence), ..v1::Tick::default() };
+            Update::Tick(v1::TickUpdate { tick: Some(tick), ..v1::TickUpdate::default() })
+        };
+        let snapshot = |sequence| {
+            let product = "BTC-USD".to_owned();
+            let snapshot =
+                v1::Snapshot { product, run: 0, sequence: Some(sequence), ..v1::Snapshot::default() };
+            Update::Snapshot(v1::SnapshotUpdate { snapshot: Some(snapshot), ..v1::SnapshotUpdate::default() })
+        };
+        let mut newest = HashMap::new();
+        let updates = [
+            tick(0, 5),
+            tick(0, 6),
+            tick(0, 5),
+            tick(0, 6),
+            tick(0, 7),
+            tick(1, 1),
+            tick(0, 8),
+            snapshot(3),
+            tick(0, 4),
+        ];
+        let new: Vec<bool> = updates.iter().map(|update| is_new(&mut newest, update)).collect();
+        assert_eq!(new, [true, true, false, false, true, true, false, true, true]);
+    }
 }

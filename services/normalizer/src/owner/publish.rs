@@ -1,6 +1,6 @@
 //! What a round became on its way out: rejects, events, fills, ticks.
 
-use bus::Source;
+use bus::{Source, fail_point};
 use domain::{EventKind, FeedEvent, RejectedTick, ShardProgress, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 use metrics::{counter, gauge, histogram};
@@ -39,15 +39,19 @@ impl Owner<'_> {
         }
     }
 
-    pub(super) async fn file(&self, rejects: &[RejectedTick]) -> Result<(), Error> {
+    pub(super) async fn file(&mut self, rejects: &[RejectedTick]) -> Result<(), Error> {
         for reject in rejects {
             let labels = [("shard", self.label.clone()), ("reason", reject.reason.as_str().to_owned())];
             counter!(names::REJECTS, &labels).increment(1);
+            if let Some(refusals) = &mut self.refusals {
+                refusals.tell(reject);
+            }
         }
         for chunk in rejects.chunks(PUBLISHES_IN_FLIGHT_MAX) {
             try_join_all(chunk.iter().map(|reject| self.worker.bus.publish_reject(reject)))
                 .await
                 .map_err(bus_error)?;
+            fail_point::pass("normalizer-filed");
         }
         Ok(())
     }
@@ -62,6 +66,9 @@ impl Owner<'_> {
             self.worker.bus.publish_event(event).await.map_err(bus_error)?;
         }
         self.publisher.publish_gaps(&gaps).await?;
+        if !gaps.is_empty() {
+            fail_point::pass("normalizer-gap-told");
+        }
         for gap in gaps {
             self.note_event(gap);
         }

@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use bus::Bus;
-use domain::{EventKind, FeedEvent, Gap, GapCause, GapState, UnixNanos};
+use domain::{
+    Decimal, EventKind, FeedEvent, FeedSession, Gap, GapCause, GapState, Quote, Tick, TickBatch, UnixNanos,
+};
 use testkit::eventually;
 
 use crate::fixture::{
-    SOON, Substrate, announce_snapshotter, published, send, shard, start, start_with, tick,
+    SOON, Substrate, announce_snapshotter, gaps, missing, published, publisher, rejects, send, shard, start,
+    start_with, tick,
 };
 
 async fn an_owner_dies_again_and_again(substrate: Substrate) {
@@ -43,6 +46,51 @@ async fn an_owner_dies_again_and_again_jetstream() {
     an_owner_dies_again_and_again(Substrate::JetStream).await;
 }
 
+/// A faulty trade is in one place, the rejects, also when it was the last thing that a normalizer did.
+async fn a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing(substrate: Substrate) {
+    let fixture = substrate.start().await;
+    let bus = fixture.bus.clone();
+    let running = start(&fixture.participant().await);
+    let sender = publisher(&bus, "feed-1");
+    for sequence in 1..=5 {
+        sender.send(tick(sequence)).await.unwrap();
+    }
+    assert_eq!(published(&bus, 5).await.len(), 5);
+    let mut not_positive = tick(6);
+    not_positive.last_trade.as_mut().unwrap().price = Decimal::ZERO;
+    sender.send(not_positive).await.unwrap();
+    let mut crossed = tick(7);
+    crossed.best_bid = Some(Quote { price: Decimal::from(2), size: None });
+    crossed.best_ask = Some(Quote { price: Decimal::ONE, size: None });
+    sender.send(crossed).await.unwrap();
+    eventually(SOON, || async {
+        let lag = bus.lag(bus::Work::Raw, shard(&bus)).await.unwrap();
+        rejects(&bus).await == 2 && lag.pending_messages + lag.unacknowledged == 0
+    })
+    .await;
+    running.task.abort();
+
+    let running = start(&fixture.participant().await);
+    // 9 is missing indeed.
+    for sequence in [8, 10] {
+        sender.send(tick(sequence)).await.unwrap();
+    }
+    sender.close().await;
+    assert_eq!(published(&bus, 10).await, [1, 2, 3, 4, 5, 8, 10]);
+    assert_eq!((missing(&gaps(&bus).await), rejects(&bus).await), (vec![9], 2));
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing_embedded() {
+    a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing(Substrate::Embedded).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing_jetstream() {
+    a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing(Substrate::JetStream).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn who_started_earlier_is_fenced_and_comes_back_after_a_while() {
     let config = bus::Config::default();
@@ -75,6 +123,49 @@ async fn who_started_earlier_is_fenced_and_comes_back_after_a_while() {
     let sequences = published(&bus, 30).await;
     assert_eq!(sequences, (1..=10).chain(20..=30).collect::<Vec<_>>());
     earlier.stop().await;
+}
+
+/// Where small messages, all of them read, fill most of the stream, the average says little of what waits: large ones.
+#[tokio::test]
+async fn what_waits_is_measured_by_what_was_published_lately() {
+    let shards = domain::ShardCount::new(1).unwrap();
+    let config =
+        bus::Config { shards, ticks_size_max_bytes: Some(4 * 1024 * 1024), ..bus::Config::default() };
+    let bus = Bus::embedded(&config);
+    bus.ensure_streams().await.unwrap();
+    let mut publisher = bus.tick_publisher(shard(&bus));
+    publisher.recover().await.unwrap();
+    let batch = |ticks: Vec<Tick>| TickBatch {
+        instrument: tick(1).instrument,
+        ticks,
+        session: FeedSession { id: "feed-1".into(), started: UnixNanos::now() },
+        raw_sequence: None,
+        normalised_at: Some(UnixNanos::now()),
+        heartbeat: None,
+    };
+    let mut snapshotter = bus.work(bus::Work::Ticks, shard(&bus));
+    for sequence in 1..=2_000 {
+        publisher.publish(&batch(vec![tick(sequence)])).await.unwrap();
+    }
+    while bus.lag(bus::Work::Ticks, shard(&bus)).await.unwrap().pending_messages > 0 {
+        let read = snapshotter.fetch(256, SOON).await.unwrap();
+        snapshotter.ack(&read).await.unwrap();
+    }
+    let state = || async { bus.stream_state(bus::StreamKind::Ticks).await.unwrap() };
+    let read = state().await.size_bytes;
+    let mut next = 2_001;
+    // Nothing is dropped up to here: what was added is what waits.
+    while state().await.size_bytes < state().await.size_bytes_max / 100 * 95 {
+        publisher.publish(&batch((next..next + 512).map(tick).collect())).await.unwrap();
+        next += 512;
+    }
+    let unread_percent = (state().await.size_bytes - read) * 100 / state().await.size_bytes_max;
+    let (work, shard) = (bus::Work::Ticks, shard(&bus));
+    let by_average = bus.lag(work, shard).await.unwrap().percent_of_limit;
+    let measured =
+        bus.lag_of_messages(work, shard, publisher.message_bytes()).await.unwrap().percent_of_limit;
+    assert!(by_average < unread_percent / 2, "{by_average} % of {unread_percent} % by the average");
+    assert!(measured >= unread_percent * 9 / 10, "{measured} % of {unread_percent} %");
 }
 
 /// With the snapshotter away, a normalizer stops before the tick stream would drop what was not read; the raw stream

@@ -167,6 +167,7 @@ const KINDS: [(&str, Measure, Read); 19] = [
             ("garbage", Corruption::Garbage),
             ("binary", Corruption::Binary),
             ("number", Corruption::Number),
+            ("crossed", Corruption::Crossed),
         ];
         let how = keys.word("how", &words).unwrap_or(Corruption::Cut);
         Kind::Corrupt { how, percent: percent(keys) }

@@ -21,7 +21,14 @@ pub(super) fn corrupted(ticker: &Message, how: Corruption, seed: u64) -> Message
             Some((before, after)) => Message::text(format!(r#"{before}"price":"0.-{after}"#)),
             None => Message::text(cut(text, &mut random)),
         },
+        Corruption::Crossed => Message::text(crossed(text).unwrap_or_else(|| cut(text, &mut random))),
     }
+}
+
+/// The ticker with a best bid far above its best ask; none when it has no bid.
+pub(super) fn crossed(text: &str) -> Option<String> {
+    // One digit more in front.
+    text.split_once(r#""best_bid":""#).map(|(before, after)| format!(r#"{before}"best_bid":"1{after}"#))
 }
 
 /// Text that is no JSON.
@@ -77,6 +84,15 @@ mod tests {
         }
         let number = corrupted(&Message::text(TICKER), Corruption::Number, 1);
         assert_eq!(number.to_text().unwrap(), r#"{"type":"ticker","price":"0.-1.5","trade_id":7}"#);
+        let no_book = corrupted(&Message::text(TICKER), Corruption::Crossed, 1);
+        assert!(parse(&no_book.into_data()).is_err());
+    }
+
+    #[test]
+    fn a_crossed_book_can_be_read() {
+        let ticker = Message::text(r#"{"type":"ticker","best_bid":"9.5","best_ask":"10.5"}"#);
+        let spoilt = corrupted(&ticker, Corruption::Crossed, 1);
+        assert_eq!(spoilt.to_text().unwrap(), r#"{"type":"ticker","best_bid":"19.5","best_ask":"10.5"}"#);
     }
 
     #[test]

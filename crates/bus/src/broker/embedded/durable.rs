@@ -122,6 +122,12 @@ impl Durable {
         self.acknowledged
     }
 
+    /// Everything up to this message is acknowledged or gone.
+    pub(super) fn done(&self) -> u64 {
+        let first = [self.ready.first(), self.again.keys().next(), self.taken.keys().next()];
+        first.into_iter().flatten().min().map_or(self.acknowledged, |first| first.saturating_sub(1))
+    }
+
     /// When a message is due again, unless it is acknowledged before.
     pub(super) fn next_deadline(&mut self) -> Option<Instant> {
         while let Some((deadline, sequence)) = self.deadlines.front().copied() {
@@ -195,6 +201,7 @@ mod tests {
         durable.reset();
         assert_eq!((durable.pending(), durable.unacknowledged()), (4, 0));
         assert!(durable.acknowledge(3), "an acknowledgement of the time before counts");
+        assert_eq!(durable.done(), 1, "2 is not acknowledged");
         assert_eq!(durable.take(9, Instant::now()), [(2, 1), (4, 1), (5, 1)]);
     }
 

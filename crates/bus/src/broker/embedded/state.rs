@@ -286,6 +286,7 @@ impl State {
             return Backlog {
                 pending: durable.pending() as u64,
                 unacknowledged: durable.unacknowledged() as u64,
+                done: durable.done(),
             };
         }
         let wanted = |name: &str| spec.filters.iter().any(|filter| subjects::matches(filter, name));
@@ -293,6 +294,7 @@ impl State {
         Backlog {
             pending: waiting.map(|(_, subject)| subject.sequences.len() as u64).sum(),
             unacknowledged: 0,
+            done: 0,
         }
     }
 

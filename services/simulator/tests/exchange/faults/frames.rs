@@ -144,6 +144,29 @@ async fn each_fault_does_to_tickers_what_it_says() {
 }
 
 #[tokio::test]
+async fn a_faulty_ticker_can_be_read_and_the_truth_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, _) = faulty(&["BTC-USD"], &folder, &["corrupt:after_ticks=5,count=3,how=crossed"]);
+    let exchange = Exchange::start(config).await;
+    let mut client = Client::subscribed(&exchange.url, &["BTC-USD"], &["ticker"]).await;
+    let (tickers, _) =
+        read_until(&mut client, |tickers, _| tickers.get("BTC-USD").is_some_and(|list| list.len() > 20))
+            .await;
+    exchange.stop().await;
+    let number =
+        |ticker: &serde_json::Value, key: &str| ticker[key].as_str().unwrap().parse::<f64>().unwrap();
+    let is_crossed = |ticker: &&serde_json::Value| number(ticker, "best_bid") > number(ticker, "best_ask");
+    let tickers = &tickers["BTC-USD"];
+    let crossed: Vec<u64> =
+        tickers.iter().filter(is_crossed).map(|ticker| ticker["trade_id"].as_u64().unwrap()).collect();
+    assert_eq!(crossed.len(), 3);
+    let truth = truth(&folder.path().join("truth.jsonl"));
+    let told = truth.iter().filter(|line| line["faulty"] == true);
+    assert!(told.clone().all(|line| line["sent"] == false && line["kept_by"] == "corrupt"));
+    assert_eq!(told.map(|line| line["trade_id"].as_u64().unwrap()).collect::<Vec<_>>(), crossed);
+}
+
+#[tokio::test]
 async fn chance_is_the_same_for_the_same_seed() {
     let faults = ["drop:percent=20,name=drop", "corrupt:percent=10,how=cut", "reorder:window=3"];
     let lines = lines(300);
