@@ -116,8 +116,12 @@ impl Subscription {
     }
 
     /// The text of a token that resumes the whole subscription after what was returned so far; `None` while there is none:
-    /// see [`Reader::token`].
+    /// see [`Reader::token`]. There is none either while the feed has not caught up: a product that was not heard of yet
+    /// would be taken for one that appeared after the token, and be given from its first tick.
     pub fn token(&self) -> Option<String> {
+        if !self.feed.is_caught_up() {
+            return None;
+        }
         self.feed.read(|state| self.reader.token(state))
     }
 

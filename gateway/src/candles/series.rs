@@ -140,6 +140,8 @@ impl Growing {
         feed: &LiveFeed,
         told_until: Option<UnixNanos>,
     ) -> Result<std::convert::Infallible, Broken> {
+        // A product that was not heard of yet would be taken for a new one, whose first candle begins with its next tick.
+        feed.caught_up().await;
         let newest = feed.snapshot(&self.instrument);
         let start = match newest.as_ref().and_then(|newest| exchange_time(feed, newest)) {
             None => Start::Now,

@@ -1,6 +1,6 @@
 //! The messages of one `StreamCandles` call: first what has ended, from history, then each series as it grows.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration, vec};
+use std::{collections::BTreeSet, error::Error, sync::Arc, time::Duration, vec};
 
 use bytes::Bytes;
 use domain::{Instrument, Interval, UnixNanos};
@@ -10,6 +10,7 @@ use prost::Message;
 use proto::v1::{self, StreamEventKind, stream_candles_response};
 use runtime::{ErrorChain, Shutdown};
 use tokio::{sync::watch, time::sleep};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
 
 use super::{
@@ -185,12 +186,13 @@ impl Watcher {
             self.begun += 1;
             return Ok(Some(Vec::new()));
         };
-        let answer = self
-            .candles
-            .history()
-            .candles(wanted.clone())
-            .await
-            .map_err(|error| status::candles_unavailable(&product, &ErrorChain(&error).to_string()))?;
+        let unavailable = |error: &(dyn Error + 'static)| {
+            status::candles_unavailable(&product, &ErrorChain(error).to_string())
+        };
+        // By itself: a client that does not read is not looked at, and would keep the place of the call.
+        let (history, page) = (self.candles.history().clone(), wanted.clone());
+        let answer = AbortOnDropHandle::new(tokio::spawn(async move { history.candles(page).await })).await;
+        let answer = answer.map_err(|error| unavailable(&error))?.map_err(|error| unavailable(&error))?;
         if answer.next_page_token.is_empty() {
             self.begun += 1;
         } else {
@@ -250,3 +252,6 @@ fn event(kind: StreamEventKind, fill: impl FnOnce(&mut v1::StreamEvent)) -> Byte
     let message = Some(stream_candles_response::Message::Event(stream_event(kind, None, fill)));
     v1::StreamCandlesResponse { message }.encode_to_vec().into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,6 +197,16 @@ async fn a_checkpoint_comes_every_five_seconds_and_resumes_all_products() {
 }
 
 #[test]
+fn no_token_is_made_of_products_that_were_not_heard_of_yet() {
+    let feed = LiveFeed::by_hand(live::Config::default());
+    feed.set_epoch(Epoch { history: "one".into(), ticks: UnixNanos::new(1) });
+    let subscription = Subscription::new(&feed, Products::All, &Start::Now, Policy::default());
+    assert_eq!(subscription.token(), None);
+    feed.set_caught_up();
+    assert!(subscription.token().is_some());
+}
+
+#[test]
 fn an_idle_subscription_is_small() {
     let world = World::new(8, Policy::default());
     let snapshot = |n: usize| Snapshot {
