@@ -35,9 +35,9 @@ use super::{call::Call, retry::Failure};
 use crate::{Config, Error, metrics as names};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// An instance that has gone without a word is noticed after both.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An instance that has gone without a word is noticed after both: early enough to ask another within the time of a call.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// What query may send ahead of the client of one call. The window of the connection has room for all of them: one that does
 /// not read must not stop the others.
 const CALL_WINDOW_BYTES: u32 = 64 * 1024;

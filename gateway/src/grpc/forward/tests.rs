@@ -37,8 +37,12 @@ struct Manner {
 
 async fn answer(State(manner): State<Manner>, request: axum::extract::Request) -> Response<axum::body::Body> {
     let is_health = request.uri().path() == "/grpc.health.v1.Health/Check";
-    // It serves, or one byte that means nothing.
-    let message = if is_health { &b"\0\0\0\0\x02\x08\x01"[..] } else { b"\0\0\0\0\x01x" };
+    // It serves, or does not; one byte that means nothing.
+    let message = match (is_health, manner.status) {
+        (true, "14") => &b"\0\0\0\0\x02\x08\x02"[..],
+        (true, _) => b"\0\0\0\0\x02\x08\x01",
+        (false, _) => b"\0\0\0\0\x01x",
+    };
     let status = if is_health { "0" } else { manner.status };
     if !is_health {
         manner.calls.fetch_add(1, Ordering::Relaxed);
@@ -186,11 +190,18 @@ async fn instances_come_die_and_drain_under_load_and_no_call_fails() {
 #[tokio::test]
 async fn an_instance_that_is_unavailable_is_asked_again_but_not_for_ever() {
     let (good, bad) = (Instance::good().await, Instance::start("14", Duration::ZERO).await);
-    let (both, _) = forward(256, &[&good, &bad]);
+    let (both, pool) = forward(256, &[&good, &bad]);
     for _ in 0..4 {
         assert_eq!(status_of(&both, request("ListTicks")).await.code(), tonic::Code::Ok);
     }
+    // Once it is known who serves, the other is left out, however fast it answers.
+    testkit::eventually(PATIENCE, || async { !pool.members()[0].is_down() || !pool.members()[1].is_down() })
+        .await;
     let before = bad.calls();
+    for _ in 0..20 {
+        assert_eq!(status_of(&both, request("ListTicks")).await.code(), tonic::Code::Ok);
+    }
+    assert_eq!(bad.calls(), before);
     let (alone, _) = forward(256, &[&bad]);
     assert_eq!(status_of(&alone, request("ListTicks")).await.code(), tonic::Code::Unavailable);
     assert_eq!(bad.calls() - before, 4);
