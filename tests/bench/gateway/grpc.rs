@@ -21,7 +21,7 @@ async fn stuck(address: &str, count: usize, is_lossless: bool) {
         let channel = endpoint.initial_stream_window_size(0).connect().await.unwrap();
         let request = SubscribeRequest {
             products: vec!["*".into()],
-            delivery: is_lossless.then(|| lossless.clone()),
+            delivery: is_lossless.then_some(lossless),
             ..SubscribeRequest::default()
         };
         streams.push(StreamingServiceClient::new(channel).subscribe(request).await.unwrap());

@@ -104,6 +104,7 @@ mod tests {
 
     /// The request of a method about `products`, of which only those with several take more than the first; `None` for one that
     /// is about all.
+    #[allow(clippy::needless_update, reason = "only some of the requests have further fields")]
     fn request(method: &str, products: &[&str]) -> Option<Vec<u8>> {
         let venue = VENUE.to_owned();
         let product = products.first().copied().unwrap_or_default().to_owned();
