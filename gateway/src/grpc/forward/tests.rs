@@ -245,7 +245,9 @@ async fn more_calls_than_there_are_places_for_are_refused_at_once() {
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert!(status.get_error_details().retry_info().is_some());
     assert_eq!(first.await.unwrap().code(), tonic::Code::Ok);
-    // A stream holds its place until it has been read.
+    // A stream whose end does not follow its beginning holds its place until it has been read.
+    let slower = Instance::start("0", Duration::from_millis(1_500)).await;
+    let (forward, _) = super::tests::forward(1, &[&slower]);
     let stream = forward.clone().oneshot(request("StreamTicks")).await.unwrap();
     assert_eq!(status_of(&forward, request("ListGaps")).await.code(), tonic::Code::ResourceExhausted);
     drop(stream);
