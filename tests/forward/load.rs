@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -16,6 +16,7 @@ use proto::v1::{
 };
 use tokio::task::JoinHandle;
 use tonic::Status;
+use tonic_types::StatusExt as _;
 
 use crate::{
     web::{self, Mode},
@@ -24,6 +25,8 @@ use crate::{
 
 /// A breath between two calls of one client: the machine has other things to do than this load.
 const PAUSE: Duration = Duration::from_millis(10);
+/// How many streams broke off and were continued, of all clients.
+static CONTINUED: AtomicU64 = AtomicU64::new(0);
 /// How many ticks are read of the history.
 pub(crate) const TICKS: usize = 100;
 
@@ -81,6 +84,11 @@ impl Load {
         assert!(failed.is_empty(), "{} calls failed, {when}: {failed:#?}", failed.len());
     }
 
+    /// How many streams had to be continued by their client.
+    pub(crate) fn continued(&self) -> u64 {
+        CONTINUED.load(Ordering::Relaxed)
+    }
+
     /// Ends it, and tells what every client was told.
     pub(crate) async fn stop(self) -> Vec<Told> {
         self.over.store(true, Ordering::Relaxed);
@@ -122,15 +130,18 @@ async fn once(kind: Kind, market: &mut Market, gateway: &str, past: &Past) -> Re
         Kind::LatestPrice => price(&market.get_latest_price(latest).await.map_err(told)?.into_inner()),
         Kind::ListTicks => ticks(market.list_ticks(list).await.map_err(told)?.into_inner().ticks.len()),
         Kind::StreamTicks => {
-            let request = StreamTicksRequest {
+            let mut request = StreamTicksRequest {
                 product: PRODUCT.into(),
                 range: Some(stream_ticks_request::Range::SequenceRange(past.0)),
                 ..Default::default()
             };
-            let mut stream = market.stream_ticks(request).await.map_err(told)?.into_inner();
             let mut count = 0;
-            while let Some(response) = stream.message().await.map_err(told)? {
-                count += response.ticks.len();
+            // As the contract says: what has broken off goes on behind the last token.
+            while let Some(broken) = stream(market, &mut request, &mut count).await {
+                match broken.get_error_details().error_info() {
+                    Some(info) if info.reason == "INTERRUPTED" => CONTINUED.fetch_add(1, Ordering::Relaxed),
+                    _ => return Err(told(broken)),
+                };
             }
             ticks(count)
         }
@@ -142,6 +153,24 @@ async fn once(kind: Kind, market: &mut Market, gateway: &str, past: &Past) -> Re
             let message = over_the_web(gateway, "ListTicks", Mode::Text, &list).await?;
             let answer = ListTicksResponse::decode(message.as_slice()).map_err(|error| error.to_string())?;
             ticks(answer.ticks.len())
+        }
+    }
+}
+
+/// Counts the ticks of a stream; with the status that it broke off with, and then `request` asks for the rest.
+async fn stream(market: &mut Market, request: &mut StreamTicksRequest, count: &mut usize) -> Option<Status> {
+    let mut stream = match market.stream_ticks(request.clone()).await {
+        Ok(stream) => stream.into_inner(),
+        Err(status) => return Some(status),
+    };
+    loop {
+        match stream.message().await {
+            Ok(Some(response)) => {
+                *count += response.ticks.len();
+                request.page_token = response.next_page_token;
+            }
+            Ok(None) => return None,
+            Err(status) => return Some(status),
         }
     }
 }

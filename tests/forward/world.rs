@@ -7,7 +7,7 @@ use std::{
 };
 
 use proto::v1::market_data_service_client::MarketDataServiceClient;
-use testkit::{NatsServer, Postgres, Process, Scratch, eventually};
+use testkit::{NatsServer, Postgres, Process, Proxy, Scratch, eventually};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::{
@@ -28,6 +28,8 @@ pub(crate) struct World {
     pub(crate) address: String,
     pub(crate) database: String,
     pub(crate) postgres: Postgres,
+    /// Between the third instance and the database.
+    pub(crate) to_database: Proxy,
     nats: NatsServer,
     port: u16,
     instances: BTreeMap<Ipv4Addr, Process>,
@@ -72,6 +74,7 @@ impl World {
             .arg(data.path())
             .spawn();
         support::ready(&pipeline.address("ops", START).await).await;
+        let to_database = Proxy::start(&format!("127.0.0.1:{}", postgres.port())).await;
         let (names, port) = (NameServer::start().await, port());
         let builder = ledgerflux()
             .args(["gateway", "--nats", &nats.url(), "--query", &format!("http://{NAME}:{port}")])
@@ -90,6 +93,7 @@ impl World {
             address,
             database,
             postgres,
+            to_database,
             nats,
             port,
             instances,
@@ -104,8 +108,13 @@ impl World {
     /// Starts an instance. It is not ready yet.
     pub(crate) fn spawn(&mut self, number: u8) {
         let address = instance(number);
+        let (direct, proxied) = (self.postgres.port().to_string(), self.to_database.port().to_string());
+        let database = match number {
+            3 => self.database.replace(&direct, &proxied),
+            _ => self.database.clone(),
+        };
         let builder = ledgerflux()
-            .args(["query", "--nats", &self.nats.url(), "--database", &self.database])
+            .args(["query", "--nats", &self.nats.url(), "--database", &database])
             .args(["--grpc-listen", &format!("{address}:{}", self.port)])
             .args(["--ops-listen", "127.0.0.1:0", "--print-addresses"]);
         let builder = self.environment.iter().fold(builder, |builder, (key, value)| builder.env(key, value));
@@ -144,11 +153,20 @@ impl World {
         .await;
     }
 
-    /// The sum of a counter of the gateway over the series that contain `label`.
+    /// The sum of a counter or gauge of the gateway over the series that contain `label`.
     pub(crate) async fn gateway_counts(&self, name: &str, label: &str) -> u64 {
         let (_, metrics) = http_get(&self.gateway_ops, "/metrics").await;
         let lines: Vec<_> = metrics.lines().filter(|line| line.contains(label)).collect();
         counted(&lines.join("\n"), name)
+    }
+
+    /// Waits until the gateway leaves out so many instances.
+    pub(crate) async fn leaves_out(&self, count: u64) {
+        eventually(SOON, || async {
+            let down = self.gateway_counts("ledgerflux_gateway_query_instances", "state=\"down\"").await;
+            if down == count { Ok(()) } else { Err(format!("{down} are left out")) }
+        })
+        .await;
     }
 
     /// Waits until the name has been looked up so often since.

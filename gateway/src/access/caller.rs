@@ -93,6 +93,14 @@ impl Caller {
         }))
     }
 
+    /// One that may see these products alone.
+    #[cfg(test)]
+    pub(crate) fn of_products(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
+        let (granted, quotas) = (Granted::parse(&names).unwrap(), Quotas::default());
+        Self::new("test".into(), granted, quotas, None, CancellationToken::new(), Usage::new(&quotas))
+    }
+
     pub(super) fn new(
         name: String,
         granted: Granted,
@@ -131,6 +139,11 @@ impl Caller {
     pub(crate) fn products_max(&self, configured: usize) -> usize {
         let quota = self.0.quotas.products_max.map_or(usize::MAX, |max| max.get() as usize);
         quota.min(configured)
+    }
+
+    /// The most products that one of its connections may follow, if its key or token says so.
+    pub(crate) fn products_quota(&self) -> Option<std::num::NonZeroU32> {
+        self.0.quotas.products_max
     }
 
     /// How fast one of its connections is sent to, at most as fast as `configured`.

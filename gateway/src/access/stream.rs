@@ -1,4 +1,4 @@
-//! Streams that end with the time of their caller, and keep to its quota of messages.
+//! Streams that end with the time of their caller, and its quota of messages.
 
 use std::{
     num::NonZeroU32,
@@ -27,19 +27,17 @@ pub(crate) type Messages<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Sen
 /// How long a stream may take to say from where its client may go on, once the time of its caller is over.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(2);
 
-/// `messages` until the time of `caller` is over or, where every message is sent (`is_metered`), until they are more than it may
-/// take. It holds the seat for as long. Messages that end by themselves then have `farewell` for it.
+/// `messages` until the time of `caller` is over. It holds the seat for as long. Messages that end by themselves then have `farewell`
+/// for it.
 pub(crate) fn until_ended<T: Send + 'static>(
     messages: Messages<T>,
     caller: Caller,
     seat: Seat,
-    is_metered: bool,
     farewell: Duration,
 ) -> Messages<T> {
     if caller.is_anybody() {
         return messages;
     }
-    let meter = is_metered.then(|| Meter::of(&caller)).flatten();
     let ended = async move {
         let ended = caller.ended().await;
         if !farewell.is_zero() {
@@ -47,14 +45,13 @@ pub(crate) fn until_ended<T: Send + 'static>(
         }
         ended
     };
-    Box::pin(UntilEnded { messages: Some(messages), ended: ended.boxed(), meter, _seat: seat })
+    Box::pin(UntilEnded { messages: Some(messages), ended: ended.boxed(), _seat: seat })
 }
 
 struct UntilEnded<T> {
     /// `None` once the last message has been given.
     messages: Option<Messages<T>>,
     ended: BoxFuture<'static, Ended>,
-    meter: Option<Meter>,
     _seat: Seat,
 }
 
@@ -68,26 +65,12 @@ impl<T> Stream for UntilEnded<T> {
         };
         if let Poll::Ready(ended) = this.ended.poll_unpin(context) {
             counter!(names::ACCESS_ENDED, "reason" => ended.as_str()).increment(1);
-            return this.refuse(status::ended(ended));
+            let status = status::ended(ended);
+            this.messages = None;
+            grpc::status::count(&status);
+            return Poll::Ready(Some(Err(status)));
         }
-        let next = messages.poll_next_unpin(context);
-        let (Poll::Ready(Some(Ok(_))), Some(meter)) = (&next, &mut this.meter) else {
-            return next;
-        };
-        if meter.has_room() {
-            return next;
-        }
-        counter!(names::QUOTA_REFUSED, "quota" => "messages").increment(1);
-        let refusal = status::too_many_messages(meter.per_second.get());
-        this.refuse(refusal)
-    }
-}
-
-impl<T> UntilEnded<T> {
-    fn refuse(&mut self, status: Status) -> Poll<Option<Result<T, Status>>> {
-        self.messages = None;
-        grpc::status::count(&status);
-        Poll::Ready(Some(Err(status)))
+        messages.poll_next_unpin(context)
     }
 }
 
@@ -110,8 +93,24 @@ impl Meter {
         Self { per_second, bucket: TokenBucket::new(rate) }
     }
 
-    /// Counts a message, if it may be sent.
-    pub(crate) fn has_room(&mut self) -> bool {
-        self.bucket.try_take(Instant::now()).is_ok()
+    /// Counts messages, and says whether they may be sent.
+    pub(crate) fn have_room(&mut self, messages: usize) -> bool {
+        let now = Instant::now();
+        let has_room = (0..messages).all(|_| self.bucket.try_take(now).is_ok());
+        if !has_room {
+            counter!(names::QUOTA_REFUSED, "quota" => "messages").increment(1);
+        }
+        has_room
+    }
+
+    /// Whether the next messages may be too many. Whoever sends them needs to know by then how its client can do without: what was
+    /// read and not sent must not be behind the token that the client is given.
+    pub(crate) fn is_low(&self) -> bool {
+        !self.bucket.is_half_full(Instant::now())
+    }
+
+    /// The messages a second that the quota allows.
+    pub(crate) fn per_second(&self) -> u32 {
+        self.per_second.get()
     }
 }

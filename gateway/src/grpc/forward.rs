@@ -68,17 +68,14 @@ impl Forward {
         }
     }
 
-    /// The same for calls that the gateway makes itself, for subscriptions that were let in already. Never give it a request
-    /// of somebody else.
+    /// The same for calls that the gateway makes itself, for subscriptions that were let in already. They have as many places of
+    /// their own: calls of clients, however many, stop no resume. Never give it a request of somebody else.
     pub(crate) fn for_ourselves(&self) -> Self {
-        Self { caller: Some(Caller::anonymous()), ..self.clone() }
+        let places = Arc::new(Semaphore::new(self.config.forwarded_max));
+        Self { caller: Some(Caller::anonymous()), places, ..self.clone() }
     }
 
     async fn forward(self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
-            counter!(names::FORWARDED, "outcome" => "shed").increment(1);
-            return Err(status::too_many_forwarded(self.config.forwarded_max));
-        };
         let caller = match self.caller.clone() {
             Some(ourselves) => ourselves,
             None => access::caller_of(request.extensions())?,
@@ -91,6 +88,11 @@ impl Forward {
         permission::check(&caller, &call).inspect_err(|_| {
             counter!(names::FORWARDED, "outcome" => "denied").increment(1);
         })?;
+        // Not before the request is there: whoever dawdles with it takes nobody's place.
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            counter!(names::FORWARDED, "outcome" => "shed").increment(1);
+            return Err(status::too_many_forwarded(self.config.forwarded_max));
+        };
         // A stream of history is one like any other: it counts, and ends with the time of its caller.
         let stay = call.is_stream().then(|| Stay::new(&caller)).transpose()?;
         let deadline = call.deadline;

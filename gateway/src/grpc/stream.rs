@@ -5,7 +5,7 @@ use std::{pin::Pin, vec};
 use bytes::Bytes;
 use domain::{EventKind, FeedEvent, FeedState, Instrument, MarketState, Snapshot, UnixNanos};
 use futures::{FutureExt as _, Stream, StreamExt, future::BoxFuture, stream};
-use live::{Delivery, Encoding, Ended, Event, LiveFeed, LiveTick, Subscription};
+use live::{Delivery, Encoding, Ended, Event, LiveFeed, LiveTick, Policy, Subscription};
 use metrics::counter;
 use prost::Message;
 use proto::v1::{self, StreamEventKind, subscribe_response};
@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 
 use super::{status, subscribe::Plan};
 use crate::{
-    access::{self, Caller},
+    access::{self, Caller, Meter},
     clients::Client,
     metrics as names,
 };
@@ -30,6 +30,8 @@ struct Subscriber {
     subscription: Subscription,
     client: Client,
     shutdown: Shutdown,
+    /// What is left of its quota, where every message is sent.
+    meter: Option<Meter>,
     /// When the time of its caller is over.
     over: BoxFuture<'static, access::Ended>,
     /// Nothing follows.
@@ -46,8 +48,9 @@ pub(super) fn frames(
 ) -> Frames {
     let mut subscription = Subscription::idle(feed, plan.policy).with_checkpoints();
     plan.apply(&mut subscription);
-    let subscriber =
-        Subscriber { subscription, client, shutdown, over: caller.ended().boxed(), is_over: false };
+    let meter = (plan.policy == Policy::Lossless).then(|| Meter::of(&caller)).flatten();
+    let over = caller.ended().boxed();
+    let subscriber = Subscriber { subscription, client, shutdown, meter, over, is_over: false };
     let batches = stream::unfold(subscriber, |mut subscriber| async move {
         let batch = subscriber.next().await?;
         Some((stream::iter(batch), subscriber))
@@ -60,17 +63,34 @@ impl Subscriber {
         if self.is_over {
             return None;
         }
+        // Where the next batch may be too much, its client goes on without it.
+        let is_low = self.meter.as_ref().is_some_and(Meter::is_low);
+        let unsent_from = is_low.then(|| self.subscription.token()).flatten();
         let next = self.shutdown.run_until(self.subscription.next_batch(BATCH_MAX));
         let batch = tokio::select! {
             biased;
             over = &mut self.over => self.end_access(over),
             next = next => match next {
-                Some(Ok(deliveries)) => self.encode(&deliveries),
+                Some(Ok(deliveries)) => match self.charge(deliveries.len()) {
+                    Ok(()) => self.encode(&deliveries),
+                    Err(status) => self.close_from(unsent_from, status.message().to_owned(), status),
+                },
                 Some(Err(ended)) => self.end(&ended),
                 None => self.close("the server restarts".into(), status::restarting()),
             },
         };
         Some(batch.into_iter())
+    }
+
+    /// Counts messages, where every one has to be sent.
+    fn charge(&mut self, messages: usize) -> Result<(), Status> {
+        let Some(meter) = &mut self.meter else {
+            return Ok(());
+        };
+        match meter.have_room(messages) {
+            true => Ok(()),
+            false => Err(access::status::too_many_messages(meter.per_second())),
+        }
     }
 
     fn end(&mut self, ended: &Ended) -> Vec<Result<Bytes, Status>> {
@@ -89,10 +109,19 @@ impl Subscriber {
 
     /// The last messages: from where the client may go on, and why it has to.
     fn close(&mut self, detail: String, status: Status) -> Vec<Result<Bytes, Status>> {
+        self.close_from(self.subscription.token(), detail, status)
+    }
+
+    fn close_from(
+        &mut self,
+        token: Option<String>,
+        detail: String,
+        status: Status,
+    ) -> Vec<Result<Bytes, Status>> {
         self.is_over = true;
         status::count(&status);
         let closing = event(StreamEventKind::Closing, None, |event| {
-            event.resume_token = self.subscription.token().unwrap_or_default();
+            event.resume_token = token.unwrap_or_default();
             // Nobody gets in again with what has expired or was revoked.
             event.retry_delay =
                 (status.code() != Code::Unauthenticated).then(|| proto::duration(status::RETRY_DELAY));

@@ -4,7 +4,6 @@ use std::{convert::Infallible, sync::Arc, task::Poll, time::Duration};
 
 use futures::future::BoxFuture;
 use http::{Request, Response};
-use live::Policy;
 use proto::v1::{StreamCandlesRequest, SubscribeRequest, streaming_service_server::SERVICE_NAME};
 use runtime::{RoleContext, Shutdown};
 use tonic::{
@@ -56,12 +55,11 @@ impl Streaming {
         let transport = request.extensions().get().copied().unwrap_or(Transport::Grpc);
         let caller = access::caller_of(request.extensions())?;
         let plan = Plan::new(request.get_ref(), &self.config)?.limited_to(&caller, &self.config)?;
-        let is_lossless = plan.policy == Policy::Lossless;
         let client = self.places.enter(transport).ok_or_else(status::too_many_clients)?;
         let seat = access::sit_down(&caller)?;
         let frames =
             stream::frames(self.candles.feed(), &plan, client, self.shutdown.clone(), caller.clone());
-        let frames = access::until_ended(frames, caller, seat, is_lossless, access::FAREWELL);
+        let frames = access::until_ended(frames, caller, seat, access::FAREWELL);
         Ok(tonic::Response::new(frames))
     }
 
@@ -76,7 +74,7 @@ impl Streaming {
         let seat = access::sit_down(&caller)?;
         let frames = candles::frames(&self.candles, plan, client, self.shutdown.clone())?;
         // Candles have no token to go on with.
-        Ok(tonic::Response::new(access::until_ended(frames, caller, seat, false, Duration::ZERO)))
+        Ok(tonic::Response::new(access::until_ended(frames, caller, seat, Duration::ZERO)))
     }
 }
 

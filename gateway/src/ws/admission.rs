@@ -153,14 +153,12 @@ impl Admitted {
 
     /// Counts messages, and says whether they may be sent to a client that gets every one.
     pub(super) fn have_room(&mut self, messages: usize) -> bool {
-        let Some(meter) = &mut self.meter else {
-            return true;
-        };
-        let has_room = (0..messages).all(|_| meter.has_room());
-        if !has_room {
-            counter!(names::QUOTA_REFUSED, "quota" => "messages").increment(1);
-        }
-        has_room
+        self.meter.as_mut().is_none_or(|meter| meter.have_room(messages))
+    }
+
+    /// Whether the next messages may be more than the quota allows.
+    pub(super) fn is_low(&self) -> bool {
+        self.meter.as_ref().is_some_and(Meter::is_low)
     }
 
     /// `policy` at the rate that the caller may be sent to.
@@ -179,6 +177,13 @@ impl Admitted {
     /// The same subscription within what the caller may see: `*` becomes what it may, and what it may not is refused.
     pub(super) fn narrowed(&self, mut subscribe: Subscribe) -> Result<Subscribe, Refusal> {
         self.charge()?;
+        if let (Selection::All, None, Some(quota)) =
+            (&subscribe.selection, self.caller.only(), self.caller.products_quota())
+        {
+            counter!(names::QUOTA_REFUSED, "quota" => "products").increment(1);
+            let message = format!("name the products: the key or token allows {quota} on a connection");
+            return Err(Refusal::new(Code::SubscribeError, message));
+        }
         subscribe.selection = match (subscribe.selection, self.caller.only()) {
             (selection, None) => selection,
             (Selection::All, Some(only)) => Selection::These(only.clone()),

@@ -47,6 +47,8 @@ pub(super) struct Session<S> {
     client: Client,
     patience: Patience,
     beat: Beat,
+    /// From where the client can go on without the batch that is read next, while that may be more than its quota allows.
+    pub(super) unsent_from: Option<String>,
     /// Until then nothing more is read from the subscription.
     rests_until: Option<Instant>,
     last_heard: Instant,
@@ -76,6 +78,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
             client,
             patience: Patience::default(),
             beat: sessions.cadence.beat(),
+            unsent_from: None,
             rests_until: None,
             last_heard: Instant::now(),
         };
@@ -138,6 +141,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// Waits for what is next, and pushes what is to be sent because of it.
     async fn step(&mut self, pings: &mut Interval, ended: &mut Option<Ended>) -> Result<(), End> {
         let (is_subscribed, rests_until) = (self.is_subscribed(), self.rests_until);
+        let may_be_too_many = self.policy == Policy::Lossless && self.admitted.is_low();
+        self.unsent_from = may_be_too_many.then(|| self.subscription.token()).flatten();
         let subscription = &mut self.subscription;
         let batch = async {
             if let Some(until) = rests_until {

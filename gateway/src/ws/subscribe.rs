@@ -153,9 +153,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Session<S> {
     /// The last frame before the close, with what the client needs to go on elsewhere. What was read before is sent before
     /// it, so that the token leaves nothing out.
     pub(super) fn farewell(&mut self, end: End, ended: Option<&Ended>) {
-        let token = self.subscription.token();
+        let token = match end {
+            End::Quota => self.unsent_from.take(),
+            _ => self.subscription.token(),
+        };
         let told = match (end, ended) {
-            (End::Restart | End::Access(_), _) if self.wants_events => {
+            (End::Restart | End::Access(_) | End::Quota, _) if self.wants_events => {
                 let reason = end.close().map(|close| close.reason.to_string()).unwrap_or_default();
                 self.dialect.closing(&reason, token.as_deref())
             }

@@ -246,6 +246,7 @@ async fn a_key_sees_its_products_and_takes_no_more_than_its_quotas() {
     let two = 2.try_into().ok();
     let quotas = Quotas { connections_max: two, products_max: two, ..Quotas::default() };
     let (_, key) = keys.create(&["BTC-USD", "ETH-USD", "ADA-USD"], quotas);
+    let (_, few) = keys.create(&["*"], Quotas { products_max: two, ..Quotas::default() });
     let (_, slow) = keys.create(&["*"], Quotas { calls_per_second: 1.try_into().ok(), ..Quotas::default() });
     let gateway = keys.gateway().await;
     let header = Some(("x-api-key", key.as_str()));
@@ -266,6 +267,16 @@ async fn a_key_sees_its_products_and_takes_no_more_than_its_quotas() {
     assert_eq!(u16::from(close.code), 1013);
     drop(stream);
     testkit::eventually(PATIENCE, || async { subscribe(&gateway, header, &["BTC-USD"]).await.is_ok() }).await;
+
+    // `*` is more than it may follow, where it may see everything.
+    let header = Some(("x-api-key", few.as_str()));
+    let status = subscribe(&gateway, header, &["*"]).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    subscribe(&gateway, header, &["SOL-USD", "ADA-USD"]).await.unwrap();
+    let mut socket = websocket(&gateway, "x-api-key", &few).await.unwrap();
+    socket.refused(r#"{"op":"subscribe","products":["*"]}"#, "SUBSCRIBE_ERROR").await;
+    socket.send(r#"{"op":"subscribe","products":["SOL-USD","ADA-USD"]}"#).await;
+    socket.refused(r#"{"op":"subscribe","products":["BTC-USD"]}"#, "SUBSCRIBE_ERROR").await;
 
     let header = Some(("x-api-key", slow.as_str()));
     let mut last = Ok(());

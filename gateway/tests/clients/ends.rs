@@ -202,3 +202,54 @@ async fn the_end_of_a_token_says_from_where_to_go_on() {
     assert_eq!(reason(&status), (Code::Unauthenticated, "CREDENTIALS_EXPIRED".to_owned()));
     gateway.stop().await;
 }
+
+#[tokio::test]
+async fn more_ticks_than_the_quota_end_with_a_token_that_leaves_none_out() {
+    let keys = Keys::new();
+    let one = 1.try_into().ok();
+    let (_, key) = keys.create(&["*"], Quotas { messages_per_second: one, ..Quotas::default() });
+    let (_, full) = keys.create(&["*"], Quotas::default());
+    let (gateway, mut publisher) = known(&keys, &full).await;
+    let mut stream = subscribe(&gateway, ("x-api-key", &key), everything(None)).await.unwrap();
+    let mut json = websocket(&gateway, "x-api-key", &key).await.unwrap();
+    json.send(r#"{"op":"subscribe","products":["*"],"want":"lossless"}"#).await;
+    json.event("live").await;
+    while !is_live(&next(&mut stream).await.unwrap()) {}
+    // More than it may be ahead, so that what was read from the feed cannot all be sent.
+    let last = 3_000;
+    for from in (2..=last).step_by(100) {
+        publisher.publish(from..=last.min(from + 99)).await;
+    }
+    let (mut of_stream, mut of_json) = (1, 1);
+    let token = loop {
+        match next(&mut stream).await.unwrap() {
+            Sent::Tick(update) => of_stream = update.tick.unwrap().sequence.unwrap(),
+            Sent::Event(event) if event.kind() == StreamEventKind::Closing => break event.resume_token,
+            _ => {}
+        }
+    };
+    assert_eq!(
+        reason(&next(&mut stream).await.unwrap_err()),
+        (Code::ResourceExhausted, "MESSAGES_QUOTA".to_owned())
+    );
+    let told = loop {
+        let told = json.json().await;
+        match told["data"]["seq"].as_u64() {
+            Some(sequence) if told["op"] == "incr" => of_json = sequence,
+            _ if told["data"]["type"] == "closing" => break told,
+            _ => {}
+        }
+    };
+    assert!(told["data"]["detail"].as_str().unwrap().contains("conflate"), "{told}");
+    assert_eq!(u16::from(json.closed().await.expect("a close").code), 1008);
+    assert!((1_000..last).contains(&of_stream) && (1_000..last).contains(&of_json));
+    for (seen, token) in [(of_stream, token.as_str()), (of_json, told["data"]["token"].as_str().unwrap())] {
+        let start = Some(Start::ResumeToken(token.to_owned()));
+        let request = SubscribeRequest { products: Vec::new(), ..everything(start) };
+        let mut resumed = subscribe(&gateway, ("x-api-key", &full), request).await.unwrap();
+        for sequence in seen + 1..=last {
+            assert_eq!(tick(&mut resumed).await, sequence);
+        }
+    }
+    gateway.stop().await;
+}

@@ -28,7 +28,26 @@ pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
 
 /// What a connection begins with.
 pub(crate) fn hello() -> Vec<u8> {
-    [PREFACE, &frame(SETTINGS, 0, 0, &[])].concat()
+    hello_with(&[])
+}
+
+/// The same with settings of its own.
+pub(crate) fn hello_with(settings: &[u8]) -> Vec<u8> {
+    [PREFACE, &frame(SETTINGS, 0, 0, settings)].concat()
+}
+
+/// POST to a method of gRPC, by HPACK without its table.
+pub(crate) fn post(path: &str) -> Vec<u8> {
+    let mut headers = vec![0x83, 0x86, 0x04, u8::try_from(path.len()).unwrap()];
+    headers.extend(path.as_bytes());
+    for (name, value) in [("content-type", "application/grpc"), ("te", "trailers")] {
+        headers.push(0);
+        for text in [name, value] {
+            headers.push(u8::try_from(text.len()).unwrap());
+            headers.extend(text.as_bytes());
+        }
+    }
+    headers
 }
 
 /// Reads to the end; returns the error code of the GOAWAY, if there is one.

@@ -9,6 +9,7 @@ mod ends;
 mod grpc;
 mod grpc_web;
 mod harness;
+#[allow(dead_code, reason = "shared with those who mean harm")]
 mod http2;
 mod limits;
 mod page;

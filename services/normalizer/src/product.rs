@@ -152,7 +152,7 @@ impl Product {
             // A trade that was told to be missing never goes out as if it were new, whatever its sequence.
             (_, Some(TradePlace::Missing)) => {
                 round.filled_late += 1;
-                message.fills.push(as_fill(tick));
+                message.fills.push(as_fill(tick, self.run()));
             }
             (Verdict::Next(_), _) if self.waits(place, message.leg, merging) => {
                 self.hold_back(tick, message, at, merging, round);
@@ -177,7 +177,7 @@ impl Product {
             // Most likely it is stored: that is for whoever stores it to say, by its number.
             (Verdict::Late, Some(_)) if self.is_past(&tick) => {
                 round.filled_late += 1;
-                message.fills.push(as_fill(tick));
+                message.fills.push(as_fill(tick, self.run()));
             }
             (Verdict::Late, _) => self.refuse_late(tick, at, round),
         }

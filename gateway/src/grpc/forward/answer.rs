@@ -10,13 +10,16 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::{FutureExt as _, future::BoxFuture};
 use http::{HeaderMap, Response, response::Parts};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Frame};
 use metrics::counter;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::timeout,
+};
 use tonic::{Status, body::Body};
 use tower::{Service, ServiceExt};
 use tracing::debug;
@@ -34,9 +37,9 @@ use crate::{
 
 /// How much of one answer is taken in; what is longer is passed on as it comes, and cut where its instance dies.
 const ANSWER_BYTES_MAX: usize = 1024 * 1024;
-/// How much of a stream is taken in, and for how long: most are at their end by then.
+/// How much of a stream is taken in, and for how long since its first part: short ones are at their end by then.
 const STREAM_BYTES_MAX: usize = 64 * 1024;
-const STREAM_TIME_MAX: Duration = Duration::from_millis(250);
+const STREAM_TIME_MAX: Duration = Duration::from_secs(1);
 /// How much of all answers is in memory at one time; beyond that answers are passed on as they come.
 const ANSWERS_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// What the room is counted in.
@@ -68,6 +71,8 @@ struct Gathered {
     place: Option<(OwnedSemaphorePermit, Counted)>,
     counted: Option<Counted>,
     stay: Option<Stay>,
+    /// Of a stream: the beginning of a message whose end has not come.
+    begun: Option<BytesMut>,
 }
 
 /// The connection that a stream is for its caller, and the end of its time.
@@ -115,11 +120,10 @@ where
                 place: None,
                 counted: Some(answered.counted),
                 stay: None,
+                begun: is_stream.then(BytesMut::new),
             };
             let taken_in = if is_stream {
-                let begun =
-                    tokio::time::timeout(STREAM_TIME_MAX, body.take_in(&room, STREAM_BYTES_MAX)).await;
-                begun.unwrap_or(Ok(()))
+                body.take_in_beginning(&room).await
             } else {
                 body.take_in(&room, ANSWER_BYTES_MAX).await
             };
@@ -150,7 +154,14 @@ impl Answer {
 }
 
 impl Gathered {
-    /// May be given up at any time: what has come is kept.
+    /// Headers alone tell a client nothing, so that there is no hurry before the first part.
+    async fn take_in_beginning(&mut self, room: &Arc<Semaphore>) -> Result<(), Status> {
+        self.take_in(room, 0).await?;
+        let more = timeout(STREAM_TIME_MAX, self.take_in(room, STREAM_BYTES_MAX)).await;
+        more.unwrap_or(Ok(()))
+    }
+
+    /// Takes in until there are more than `bytes_max` bytes. May be given up at any time: what has come is kept.
     async fn take_in(&mut self, room: &Arc<Semaphore>, bytes_max: usize) -> Result<(), Status> {
         let mut size = 0;
         while let Some(body) = &mut self.rest {
@@ -180,9 +191,25 @@ impl HttpBody for Gathered {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        if let Some(frame) = self.frames.pop_front() {
-            return Poll::Ready(Some(Ok(frame)));
+        loop {
+            let frame = match self.frames.pop_front() {
+                Some(frame) => Some(Ok(frame)),
+                None => std::task::ready!(self.poll_rest(context)),
+            };
+            match frame {
+                Some(Ok(frame)) => {
+                    if let Some(frame) = self.in_messages(frame) {
+                        return Poll::Ready(Some(Ok(frame)));
+                    }
+                }
+                frame => return Poll::Ready(frame),
+            }
         }
+    }
+}
+
+impl Gathered {
+    fn poll_rest(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.room.clear();
         if let Some(stay) = &mut self.stay
             && let Poll::Ready(ended) = stay.ended.poll_unpin(context)
@@ -200,9 +227,28 @@ impl HttpBody for Gathered {
             frame => frame,
         })
     }
-}
 
-impl Gathered {
+    /// A stream goes on in whole messages: whatever ends it, its end is not read as a part of the last one, as it would be in
+    /// grpc-web, where trailers follow in the body. A message longer than is held goes on as it comes.
+    fn in_messages(&mut self, frame: Frame<Bytes>) -> Option<Frame<Bytes>> {
+        let Some(begun) = &mut self.begun else {
+            return Some(frame);
+        };
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => return Some(frame),
+        };
+        if begun.is_empty() && whole_messages(&data) == data.len() {
+            return Some(Frame::data(data));
+        }
+        begun.extend_from_slice(&data);
+        let whole = whole_messages(begun);
+        if whole == 0 && begun.len() > ANSWER_BYTES_MAX {
+            return self.begun.take().map(|begun| Frame::data(begun.freeze()));
+        }
+        (whole > 0).then(|| Frame::data(begun.split_to(whole).freeze()))
+    }
+
     /// The instance died, and a part of its answer is with the client, who is told so: nothing else would reach it than that
     /// something is wrong with the connection to us.
     fn break_off(&mut self, error: &Status) -> Result<Frame<Bytes>, Status> {
@@ -214,6 +260,19 @@ impl Gathered {
         (self.rest, self.stay) = (None, None);
         end_with(&status::query_cut_off())
     }
+}
+
+/// How many bytes of `data` are messages that are there to their end. Each has five bytes in front, the last four its length.
+fn whole_messages(data: &[u8]) -> usize {
+    let mut whole = 0;
+    while let Some(&[_, a, b, c, d]) = data.get(whole..whole + 5) {
+        let end = whole + 5 + u32::from_be_bytes([a, b, c, d]) as usize;
+        if end > data.len() {
+            break;
+        }
+        whole = end;
+    }
+    whole
 }
 
 /// The end of an answer that has begun.

@@ -11,8 +11,9 @@ use tonic::{Code, Status, body::Body};
 use super::status;
 use crate::{Config, access::SECRET_HEADERS};
 
-/// The longest request: a page token and a list of products are far below.
-const REQUEST_BYTES_MAX: usize = 1024 * 1024;
+/// The longest request: a page token and a list of products are far below. While it is read nothing else bounds what clients make us
+/// hold.
+const REQUEST_BYTES_MAX: usize = 256 * 1024;
 const GRPC_TIMEOUT: &str = "grpc-timeout";
 
 /// A call with its request in memory.

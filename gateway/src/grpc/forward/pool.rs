@@ -35,9 +35,9 @@ use super::{call::Call, retry::Failure};
 use crate::{Config, Error, metrics as names};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// An instance that has gone without a word is noticed after both.
-const KEEP_ALIVE: Duration = Duration::from_secs(10);
-const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+/// An instance that has gone without a word is noticed after both: early enough to ask another within the time of a call.
+const KEEP_ALIVE: Duration = Duration::from_secs(3);
+const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(4);
 /// What query may send ahead of the client of one call. The window of the connection has room for all of them: one that does
 /// not read must not stop the others.
 const CALL_WINDOW_BYTES: u32 = 64 * 1024;
@@ -67,7 +67,8 @@ pub(super) struct Member {
 impl Pool {
     /// Knows no instance until it is told of some ([`Pool::replace`]).
     pub(crate) fn new(config: &Config) -> Result<Self, Error> {
-        let calls = u32::try_from(config.forwarded_max).unwrap_or(u32::MAX);
+        // Those of clients, and our own.
+        let calls = u32::try_from(config.forwarded_max).unwrap_or(u32::MAX).saturating_mul(2);
         // The largest window that HTTP/2 knows is 2^31 - 1.
         let window_bytes =
             CALL_WINDOW_BYTES.saturating_mul(calls.saturating_add(1)).min(i32::MAX.unsigned_abs());

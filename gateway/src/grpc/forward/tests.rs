@@ -37,8 +37,12 @@ struct Manner {
 
 async fn answer(State(manner): State<Manner>, request: axum::extract::Request) -> Response<axum::body::Body> {
     let is_health = request.uri().path() == "/grpc.health.v1.Health/Check";
-    // It serves, or one byte that means nothing.
-    let message = if is_health { &b"\0\0\0\0\x02\x08\x01"[..] } else { b"\0\0\0\0\x01x" };
+    // It serves, or does not; one byte that means nothing.
+    let message = match (is_health, manner.status) {
+        (true, "14") => &b"\0\0\0\0\x02\x08\x02"[..],
+        (true, _) => b"\0\0\0\0\x02\x08\x01",
+        (false, _) => b"\0\0\0\0\x01x",
+    };
     let status = if is_health { "0" } else { manner.status };
     if !is_health {
         manner.calls.fetch_add(1, Ordering::Relaxed);
@@ -186,11 +190,18 @@ async fn instances_come_die_and_drain_under_load_and_no_call_fails() {
 #[tokio::test]
 async fn an_instance_that_is_unavailable_is_asked_again_but_not_for_ever() {
     let (good, bad) = (Instance::good().await, Instance::start("14", Duration::ZERO).await);
-    let (both, _) = forward(256, &[&good, &bad]);
+    let (both, pool) = forward(256, &[&good, &bad]);
     for _ in 0..4 {
         assert_eq!(status_of(&both, request("ListTicks")).await.code(), tonic::Code::Ok);
     }
+    // Once it is known who serves, the other is left out, however fast it answers.
+    testkit::eventually(PATIENCE, || async { !pool.members()[0].is_down() || !pool.members()[1].is_down() })
+        .await;
     let before = bad.calls();
+    for _ in 0..20 {
+        assert_eq!(status_of(&both, request("ListTicks")).await.code(), tonic::Code::Ok);
+    }
+    assert_eq!(bad.calls(), before);
     let (alone, _) = forward(256, &[&bad]);
     assert_eq!(status_of(&alone, request("ListTicks")).await.code(), tonic::Code::Unavailable);
     assert_eq!(bad.calls() - before, 4);
@@ -234,9 +245,38 @@ async fn more_calls_than_there_are_places_for_are_refused_at_once() {
     assert_eq!(status.code(), tonic::Code::ResourceExhausted);
     assert!(status.get_error_details().retry_info().is_some());
     assert_eq!(first.await.unwrap().code(), tonic::Code::Ok);
-    // A stream holds its place until it has been read.
+    // A stream whose end does not follow its beginning holds its place until it has been read.
+    let slower = Instance::start("0", Duration::from_millis(1_500)).await;
+    let (forward, _) = super::tests::forward(1, &[&slower]);
     let stream = forward.clone().oneshot(request("StreamTicks")).await.unwrap();
     assert_eq!(status_of(&forward, request("ListGaps")).await.code(), tonic::Code::ResourceExhausted);
     drop(stream);
     assert_eq!(status_of(&forward, request("ListGaps")).await.code(), tonic::Code::Ok);
+}
+
+/// A request that does not come to its end.
+fn unfinished(method: &str) -> Request<Body> {
+    let begun = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"\0\0")))]);
+    request(method).map(|_| Body::new(StreamBody::new(begun.chain(stream::pending()))))
+}
+
+#[tokio::test]
+async fn requests_that_dawdle_and_calls_of_ourselves_take_no_place_of_clients() {
+    let slow = Instance::start("0", Duration::from_millis(500)).await;
+    let (forward, _) = forward(1, &[&slow]);
+    let call = |forward: &Forward, request| {
+        let forward = forward.clone();
+        tokio::spawn(async move { status_of(&forward, request).await })
+    };
+    let dawdling: Vec<_> = (0..4).map(|_| call(&forward, unfinished("ListTicks"))).collect();
+    let first = call(&forward, request("ListGaps"));
+    slow.is_asked(1).await;
+    // The one place is taken, and ours are others.
+    assert_eq!(status_of(&forward, request("ListGaps")).await.code(), tonic::Code::ResourceExhausted);
+    let ours = status_of(&forward.for_ourselves(), request("ListTicks")).await;
+    assert_eq!((ours.code(), first.await.unwrap().code()), (tonic::Code::Ok, tonic::Code::Ok));
+    for call in dawdling {
+        assert!(!call.is_finished());
+        call.abort();
+    }
 }

@@ -35,11 +35,13 @@ impl Product {
         round: &mut Round,
     ) {
         self.make_way(&tick, message, merging, round);
+        let mut run = 0;
         if !self.is_of_an_earlier_run(&tick) {
             self.pass(&tick, tick.event_time, message, round);
+            run = self.run();
         }
         round.filled_late += 1;
-        message.fills.push(as_fill(tick));
+        message.fills.push(as_fill(tick, run));
     }
 
     /// Lets a tick out that was held back until it followed no longer.
@@ -50,7 +52,7 @@ impl Product {
         }
         round.filled_late += 1;
         let instrument = tick.instrument.clone();
-        round.fill(&instrument, vec![as_fill(tick)], origin.session, origin.at.raw);
+        round.fill(&instrument, vec![as_fill(tick, self.run())], origin.session, origin.at.raw);
     }
 
     /// Files a tick as out of order: it has no trade by whose number it could be stored.
@@ -81,7 +83,7 @@ impl Product {
                 return;
             }
             Some(TradePlace::Missing) => {
-                let mut trade = as_fill(tick.clone());
+                let mut trade = as_fill(tick.clone(), self.run());
                 (trade.best_bid, trade.best_ask, trade.day) = (None, None, None);
                 if validate(&mut trade).is_ok() {
                     round.filled_late += 1;
@@ -133,10 +135,11 @@ impl Product {
     }
 }
 
-/// A late tick as if it had been fetched: it must not move a position.
-pub(super) fn as_fill(mut tick: Tick) -> Tick {
+/// A late tick as if it had been fetched: it must not move a position. It keeps the run of its trade, 0 where nobody knows it: when
+/// this process dies, the next one tells it to be missing in that run, and there it has to be found.
+pub(super) fn as_fill(mut tick: Tick, run: u32) -> Tick {
     tick.flags.backfilled = true;
     tick.sequence = None;
-    tick.run = 0;
+    tick.run = run;
     tick
 }

@@ -40,6 +40,10 @@ fn until_a_new_run_is_certain_new_trades_are_fills() {
         assert_eq!((result.rejects.len(), result.duplicates, result.filled_late), (0, 0, 3));
         let runs: Vec<_> = result.ticks(Live).iter().map(|tick| tick.run).collect();
         assert_eq!(runs, [1, 1]);
+        let late = live(&mut state, batch("a-2", vec![trade(107, 8, 7)]), 3);
+        let fill: Vec<_> =
+            late.ticks(Fill).iter().map(|tick| (tick.trade_id(), tick.run, tick.sequence)).collect();
+        assert_eq!(fill, [(Some(107), 1, None)], "its run is known by now");
     }
 }
 
@@ -68,6 +72,7 @@ fn a_trade_of_an_earlier_run_moves_nothing() {
     live(&mut state, batch("a-2", vec![trade(7, 5, 60)]), 2);
     let late = live(&mut state, batch("b-1", vec![tick(1020, 1)]), 3);
     assert_eq!((trade_ids(&late, Fill), gaps(&late), late.rejects.len()), (vec![102], vec![], 0));
+    assert_eq!(late.ticks(Fill)[0].run, 0);
     let next = live(&mut state, batch("a-2", vec![trade(8, 6, 61)]), 4);
     assert_eq!((trade_ids(&next, Live), gaps(&next)), (vec![8], vec![]));
 }
