@@ -37,9 +37,10 @@ pub enum Delivery {
 pub enum Event {
     /// Everything from the past has been given; what follows happens now. Said once after products were added.
     Live,
-    /// The whole subscription resumes from here with this token.
+    /// The whole subscription resumes from here with this token. It comes without one too: a subscriber hears that all is
+    /// well.
     Checkpoint {
-        /// The token.
+        /// The token; empty while there is none.
         token: String,
     },
     /// What the product was to start with, or what the connection to the stream has missed, cannot be given completely, so

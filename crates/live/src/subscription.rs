@@ -171,7 +171,7 @@ impl Subscription {
     fn checkpoint(&mut self) -> Option<Delivery> {
         let at = self.checkpoint_at.as_mut().filter(|at| **at <= Instant::now())?;
         *at = Instant::now() + CHECKPOINT_PERIOD;
-        self.token().map(|token| Delivery::Event(Event::Checkpoint { token }))
+        Some(Delivery::Event(Event::Checkpoint { token: self.token().unwrap_or_default() }))
     }
 
     /// Ends the reads whose answers are no longer of use: they would take the places of others.

@@ -104,7 +104,10 @@ impl Dialect {
 fn event_text(event: &Event, numbers: Numbers) -> String {
     match event {
         Event::Live => frame::event("live", None, []),
-        Event::Checkpoint { token } => frame::event("checkpoint", None, [("token", token.as_str().into())]),
+        Event::Checkpoint { token } => {
+            let token = Some(token.as_str()).filter(|token| !token.is_empty());
+            frame::event("checkpoint", None, [("token", token.into())])
+        }
         Event::NotRecovered { instrument, reason, .. } => frame::event(
             "not_recovered",
             Some(instrument),

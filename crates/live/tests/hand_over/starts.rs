@@ -196,6 +196,17 @@ async fn a_checkpoint_comes_every_five_seconds_and_resumes_all_products() {
     assert_eq!(sequences(&until_live(&mut again).await), [12, 15, 12, 15]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_checkpoint_comes_also_while_there_is_no_token() {
+    let feed = LiveFeed::by_hand(live::Config::default());
+    let mut subscription =
+        Subscription::new(&feed, Products::All, &Start::Now, Policy::default()).with_checkpoints();
+    until_live(&mut subscription).await;
+    let given = timeout(Duration::from_secs(6), subscription.next_batch(10)).await.expect("all is well");
+    let [Delivery::Event(Event::Checkpoint { token })] = &given.unwrap()[..] else { panic!("a checkpoint") };
+    assert!(token.is_empty());
+}
+
 #[test]
 fn no_token_is_made_of_products_that_were_not_heard_of_yet() {
     let feed = LiveFeed::by_hand(live::Config::default());
