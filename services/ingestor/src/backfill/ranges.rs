@@ -42,11 +42,13 @@ impl Ranges {
         self.within(other).is_some()
     }
 
-    /// The lowest number of `other` that is here.
-    pub(super) fn within(&self, other: &RangeInclusive<u64>) -> Option<u64> {
+    /// The lowest and the highest number of `other` that are here.
+    pub(super) fn within(&self, other: &RangeInclusive<u64>) -> Option<RangeInclusive<u64>> {
         let at = self.0.partition_point(|range| range.end() < other.start());
-        let range = self.0.get(at).filter(|range| range.start() <= other.end())?;
-        Some(*range.start().max(other.start()))
+        let behind = self.0.partition_point(|range| range.start() <= other.end());
+        let (first, last) = (self.0.get(at)?, self.0.get(behind.checked_sub(1)?)?);
+        let (first, last) = (*first.start().max(other.start()), *last.end().min(other.end()));
+        (first <= last).then_some(first..=last)
     }
 
     /// Takes these numbers out.
@@ -98,9 +100,9 @@ mod tests {
         ranges.remove(&(16..=16));
         assert_eq!(ranges, Ranges(vec![10..=12, 15..=15, 17..=20]));
         assert!(ranges.contains(15) && !ranges.contains(16) && !ranges.contains(9));
-        assert_eq!(ranges.within(&(13..=18)), Some(15));
+        assert_eq!(ranges.within(&(13..=18)), Some(15..=18));
         assert_eq!(ranges.within(&(13..=14)), None);
-        assert_eq!(ranges.within(&(11..=14)), Some(11));
+        assert_eq!(ranges.within(&(11..=14)), Some(11..=12));
         ranges.remove(&(12..=19));
         assert_eq!(ranges, Ranges(vec![10..=11, 20..=20]));
         ranges.remove(&(0..=u64::MAX));

@@ -45,7 +45,7 @@ pub(super) enum Opened {
     TooLarge(Gap),
 }
 
-/// Gaps, newest first. Those of products that are not followed wait for the time when they are.
+/// Gaps, the newest and the oldest first. Those of products that are not followed wait for the time when they are.
 #[derive(Debug)]
 pub(super) struct Wanted {
     limits: Limits,
@@ -56,6 +56,8 @@ pub(super) struct Wanted {
     put_off: HashSet<Product>,
     /// The place in the order of the next gap.
     next_place: u64,
+    /// Whose turn it is: the oldest gap's or the newest one's.
+    oldest_is_next: bool,
 }
 
 #[derive(Debug)]
@@ -89,7 +91,15 @@ impl Job {
 impl Wanted {
     pub(super) fn new(limits: Limits) -> Self {
         let (followed, put_off) = (HashSet::new(), HashSet::new());
-        Self { limits, followed, gaps: HashMap::new(), count: 0, put_off, next_place: 0 }
+        Self {
+            limits,
+            followed,
+            gaps: HashMap::new(),
+            count: 0,
+            put_off,
+            next_place: 0,
+            oldest_is_next: false,
+        }
     }
 
     /// Only gaps of these products are fetched.
@@ -148,25 +158,37 @@ impl Wanted {
         self.drop_done(&gap.instrument);
     }
 
-    /// What to ask for next: of the newest gap that is due, and with it whatever else is missing within one page. Gaps over
-    /// which the exchange has failed come after the others, and alone: the fault may be in their trades.
-    pub(super) fn next(&self, now: Instant) -> Option<Job> {
+    /// What to ask for next: of the newest gap that is due and of the oldest one in turns, so that neither what happened just
+    /// now waits for a long past nor the past for the end of what is happening; and with it whatever else is missing within one
+    /// page. Gaps over which the exchange has failed come after the others, and alone: the fault may be in their trades.
+    pub(super) fn next(&mut self, now: Instant) -> Option<Job> {
         let due = self.ours().filter(|entry| entry.due <= now);
-        let newest = due.max_by_key(|entry| (Reverse(entry.failures), entry.place))?;
-        let entries = self.gaps.get(&newest.gap.instrument)?;
-        let (first, last) = (newest.missing.first()?, newest.missing.last()?);
+        let chosen = if self.oldest_is_next {
+            due.min_by_key(|entry| (entry.failures, entry.place))?
+        } else {
+            due.max_by_key(|entry| (Reverse(entry.failures), entry.place))?
+        };
+        let entries = self.gaps.get(&chosen.gap.instrument)?;
+        let (first, last) = (chosen.missing.first()?, chosen.missing.last()?);
         let width = u64::from(TRADES_PER_PAGE_MAX) - 1;
-        // From the old end on, so that trades come in their order; a small gap is asked for up to its end, and with it its
-        // older neighbours.
-        let last = last.min(first.saturating_add(width));
-        let page = last.saturating_sub(width)..=last;
-        let is_sound = |entry: &Entry| entry.failures == 0 && newest.failures == 0;
-        let along = entries.iter().filter(|entry| entry.place == newest.place || is_sound(entry));
-        let first = along.filter_map(|entry| entry.missing.within(&page)).min()?;
-        let range = first..=last;
+        let page = if self.oldest_is_next {
+            first..=first.saturating_add(width)
+        } else {
+            // From the old end on, so that trades come in their order; a small gap is asked for up to its end, and with it its
+            // older neighbours.
+            let last = last.min(first.saturating_add(width));
+            last.saturating_sub(width)..=last
+        };
+        let is_sound = |entry: &Entry| entry.failures == 0 && chosen.failures == 0;
+        let along = entries.iter().filter(|entry| entry.place == chosen.place || is_sound(entry));
+        let within: Vec<_> = along.filter_map(|entry| entry.missing.within(&page)).collect();
+        let range = *within.iter().map(RangeInclusive::start).min()?
+            ..=*within.iter().map(RangeInclusive::end).max()?;
         let missing = entries.iter().filter(|entry| entry.missing.intersects(&range));
         let missing = missing.map(|entry| entry.missing.clone()).collect();
-        Some(Job { instrument: newest.gap.instrument.clone(), range, missing })
+        let job = Job { instrument: chosen.gap.instrument.clone(), range, missing };
+        self.oldest_is_next = !self.oldest_is_next;
+        Some(job)
     }
 
     /// When the next gap is due.

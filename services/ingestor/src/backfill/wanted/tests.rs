@@ -35,7 +35,7 @@ fn repaired(product: &str, first: u64, last: u64) -> Gap {
     Gap { state: GapState::Repaired, ..gap(product, first, last) }
 }
 
-fn next(wanted: &Wanted, now: Instant) -> Option<(String, RangeInclusive<u64>)> {
+fn next(wanted: &mut Wanted, now: Instant) -> Option<(String, RangeInclusive<u64>)> {
     wanted.next(now).map(|job| (job.instrument.product.to_string(), job.range))
 }
 
@@ -50,9 +50,9 @@ fn the_newest_gap_comes_first_and_older_neighbours_come_along() {
     assert!(job.wants(109) && !job.wants(110) && !job.wants(1_049) && job.wants(1_050));
     let trades: Vec<u64> = (100..=109).chain(1_050..=1_059).collect();
     assert_eq!(wanted.settle(&job, &trades, &[], now), []);
-    assert_eq!(next(&wanted, now), Some(("B".into(), 1..=1)));
+    assert_eq!(next(&mut wanted, now), Some(("B".into(), 1..=1)));
     follow(&mut wanted, &["A"]);
-    assert_eq!((next(&wanted, now), wanted.next_due()), (None, None), "not ours");
+    assert_eq!((next(&mut wanted, now), wanted.next_due()), (None, None), "not ours");
     assert_eq!(wanted.len(), 1);
 }
 
@@ -75,8 +75,8 @@ fn nothing_is_due_before_its_time() {
     let (mut wanted, now) = (wanted(), Instant::now());
     let later = now + Duration::from_secs(1);
     wanted.open(gap("A", 1, 2), later);
-    assert_eq!((next(&wanted, now), wanted.next_due()), (None, Some(later)));
-    assert_eq!(next(&wanted, later), Some(("A".into(), 1..=2)));
+    assert_eq!((next(&mut wanted, now), wanted.next_due()), (None, Some(later)));
+    assert_eq!(next(&mut wanted, later), Some(("A".into(), 1..=2)));
 }
 
 #[test]
@@ -86,9 +86,9 @@ fn what_others_have_repaired_or_given_up_is_not_fetched() {
     wanted.open(gap("A", 15, 30), now);
     wanted.close(&repaired("B", 0, u64::MAX));
     wanted.close(&repaired("A", 10, 20));
-    assert_eq!(next(&wanted, now), Some(("A".into(), 21..=30)), "the trades that both have are there");
+    assert_eq!(next(&mut wanted, now), Some(("A".into(), 21..=30)), "the trades that both have are there");
     wanted.close(&repaired("A", 21, 30));
-    assert!(wanted.len() == 0 && next(&wanted, now).is_none());
+    assert!(wanted.len() == 0 && next(&mut wanted, now).is_none());
 }
 
 #[test]
@@ -99,9 +99,9 @@ fn trades_that_the_exchange_has_not_got_are_asked_for_again_and_given_up_in_the_
     let trades: Vec<u64> = (10..=17).collect();
     assert_eq!(wanted.settle(&job, &trades, &[18..=20], now), []);
     for delay in [2, 6] {
-        assert_eq!(next(&wanted, now), None);
+        assert_eq!(next(&mut wanted, now), None);
         now += Duration::from_secs(delay);
-        assert_eq!(next(&wanted, now), Some(("A".into(), 18..=20)));
+        assert_eq!(next(&mut wanted, now), Some(("A".into(), 18..=20)));
         let job = wanted.next(now).unwrap();
         let lost = wanted.settle(&job, &[], &[18..=20], now);
         if delay == 6 {
@@ -135,7 +135,7 @@ fn what_was_put_off_is_taken_up_when_nothing_of_ours_is_left_whatever_others_wai
     for first in 1..=4 {
         wanted.open(gap("A", first, first), now);
     }
-    assert_eq!(next(&wanted, now), Some(("A".into(), 2..=4)), "the oldest was put off");
+    assert_eq!(next(&mut wanted, now), Some(("A".into(), 2..=4)), "the oldest was put off");
     assert!(!wanted.takes_up_put_off(), "there is no room yet");
     wanted.close(&repaired("A", 2, 3));
     wanted.open(gap("B", 1, 9), now);
@@ -153,11 +153,15 @@ fn gaps_of_products_that_nobody_follows_make_room_and_are_taken_up_when_somebody
     for first in [1, 3, 5, 7] {
         wanted.open(gap("B", first, first), now);
     }
-    assert_eq!((wanted.len(), next(&wanted, now)), (3, Some(("A".into(), 1..=1))), "though it is the oldest");
+    assert_eq!(
+        (wanted.len(), next(&mut wanted, now)),
+        (3, Some(("A".into(), 1..=1))),
+        "though it is the oldest"
+    );
     wanted.close(&repaired("A", 1, 1));
     assert!(!wanted.takes_up_put_off(), "what was put off is not ours");
     follow(&mut wanted, &["B"]);
-    assert_eq!(next(&wanted, now), Some(("B".into(), 5..=7)));
+    assert_eq!(next(&mut wanted, now), Some(("B".into(), 5..=7)));
     wanted.close(&repaired("B", 5, 7));
     assert!(wanted.takes_up_put_off(), "it is ours now");
 }
@@ -188,18 +192,18 @@ fn over_whose_gaps_the_exchange_fails_lets_the_others_go_first_and_is_never_give
         let job = wanted.next(now).unwrap();
         follow(&mut wanted, &["A", "B"]);
         wanted.put_back(&job, now);
-        assert_eq!(next(&wanted, now), Some(("B".into(), 1..=9)), "its turn, after {failures} others");
+        assert_eq!(next(&mut wanted, now), Some(("B".into(), 1..=9)), "its turn, after {failures} others");
         let due = now + Duration::from_secs(delay);
         assert!(wanted.gaps.values().flatten().any(|entry| entry.due == due), "{delay}");
         now = due;
-        assert_eq!(next(&wanted, now), Some(("B".into(), 1..=9)), "though the newer one is due again");
+        assert_eq!(next(&mut wanted, now), Some(("B".into(), 1..=9)), "though the newer one is due again");
     }
     let job = wanted.next(now).unwrap();
     wanted.settle(&job, &(1..=9).collect::<Vec<_>>(), &[], now);
     let job = wanted.next(now).unwrap();
     assert_eq!(job.range, 10..=20);
     assert_eq!(wanted.settle(&job, &[], &[10..=20], now), [], "the first answer without them");
-    assert_eq!(next(&wanted, now + Duration::from_secs(2)), Some(("A".into(), 10..=20)));
+    assert_eq!(next(&mut wanted, now + Duration::from_secs(2)), Some(("A".into(), 10..=20)));
     assert_eq!(wanted.gaps.values().flatten().map(|entry| entry.failures).max(), Some(0), "it has answered");
 }
 
@@ -211,12 +215,30 @@ fn a_gap_over_which_the_exchange_has_failed_is_asked_for_without_its_neighbours(
     let job = wanted.next(now).unwrap();
     assert_eq!(job.range, 100..=209);
     wanted.put_back(&job, now);
-    assert_eq!(next(&wanted, now), None, "neither of them is due");
+    assert_eq!(next(&mut wanted, now), None, "neither of them is due");
     let later = now + Duration::from_secs(2);
     let job = wanted.next(later).unwrap();
-    assert_eq!(job.range, 200..=209);
+    assert_eq!(job.range, 100..=109);
     wanted.put_back(&job, later);
-    assert_eq!(next(&wanted, later), Some(("A".into(), 100..=109)));
+    assert_eq!(next(&mut wanted, later), Some(("A".into(), 200..=209)));
     wanted.open(gap("A", 300, 309), later);
-    assert_eq!(next(&wanted, later), Some(("A".into(), 300..=309)), "nor does it come along");
+    assert_eq!(next(&mut wanted, later), Some(("A".into(), 300..=309)), "nor does it come along");
+}
+
+/// A feed that loses trades faster than they can be fetched one by one.
+#[test]
+fn an_old_gap_is_fetched_however_many_newer_ones_there_are() {
+    let (mut wanted, now) = (wanted(), Instant::now());
+    wanted.limits.gaps_max = 100;
+    (0..40).for_each(|number| _ = wanted.open(gap("A", number * 100, number * 100), now));
+    let mut ranges = Vec::new();
+    for number in 40..44 {
+        wanted.open(gap("A", number * 100, number * 100), now);
+        let job = wanted.next(now).unwrap();
+        ranges.push(job.range.clone());
+        let trades: Vec<u64> = job.range.clone().filter(|trade| job.wants(*trade)).collect();
+        wanted.settle(&job, &trades, &[], now);
+    }
+    // The newest with its older neighbours, the oldest with its newer ones, in turns.
+    assert_eq!(ranges, [3_100..=4_000, 0..=900, 4_100..=4_200, 1_000..=1_900]);
 }
