@@ -16,6 +16,9 @@ use tokio::time::Instant;
 
 /// For how long it is counted who is written to.
 const WINDOW_MS: u64 = 100;
+/// Whoever was written to within so many windows is being written to. A word now and then to thousands of others, as a
+/// checkpoint is, does not hold up anybody.
+const BUSY_WINDOWS: u64 = 10;
 /// The pause after a write, for each client that is written to: so many writes a second at most, together.
 const PAUSE_PER_CLIENT: Duration = Duration::from_micros(10);
 /// Shorter pauses gain nothing; with as many clients as that takes, each tick is written when it comes.
@@ -39,7 +42,7 @@ struct Counts {
 #[derive(Debug)]
 pub(super) struct Beat {
     cadence: Cadence,
-    counted_in: u64,
+    written_in: Option<u64>,
 }
 
 impl Cadence {
@@ -53,7 +56,7 @@ impl Cadence {
     }
 
     pub(super) fn beat(&self) -> Beat {
-        Beat { cadence: self.clone(), counted_in: u64::MAX }
+        Beat { cadence: self.clone(), written_in: None }
     }
 }
 
@@ -78,8 +81,8 @@ impl Beat {
     pub(super) fn written(&mut self, now: Instant) -> Option<Instant> {
         let counts = &self.cadence.0;
         let window = counts.window(now);
-        if self.counted_in != window {
-            self.counted_in = window;
+        let last = self.written_in.replace(window);
+        if last.is_some_and(|last| last != window && window.saturating_sub(last) <= BUSY_WINDOWS) {
             counts.now.fetch_add(1, Ordering::Relaxed);
         }
         let clients = counts.before.load(Ordering::Relaxed).max(counts.now.load(Ordering::Relaxed));
@@ -103,13 +106,28 @@ mod tests {
             last.map(|due| due - now)
         };
         assert_eq!(pause_of(100, 0), None);
-        assert_eq!(pause_of(100, 100), None);
+        assert_eq!(pause_of(1_000, 100), None, "most of them for the first time");
         assert_eq!(pause_of(1_000, 200), Some(Duration::from_millis(10)));
         // In the next window it is known from its first write on.
         assert_eq!(pause_of(1, 300), Some(Duration::from_millis(10)));
-        assert_eq!(pause_of(10_000, 400), Some(PAUSE_MAX));
+        assert_eq!(pause_of(10_000, 400), Some(Duration::from_millis(10)));
+        assert_eq!(pause_of(10_000, 500), Some(PAUSE_MAX));
         // Nobody was written to for a while.
-        assert_eq!(pause_of(100, 900), None);
+        assert_eq!(pause_of(100, 1_000), None);
+    }
+
+    #[test]
+    fn a_word_now_and_then_to_thousands_delays_nobody() {
+        let cadence = Cadence::new();
+        let mut quiet: Vec<Beat> = (0..10_000).map(|_| cadence.beat()).collect();
+        let mut busy = cadence.beat();
+        for at_ms in (0..30_000).step_by(100) {
+            let now = cadence.0.began + Duration::from_millis(at_ms);
+            // Each of them every 5 s.
+            let due = usize::try_from(at_ms / 100).unwrap() % 50 * 200;
+            quiet[due..due + 200].iter_mut().for_each(|beat| _ = beat.written(now));
+            assert_eq!(busy.written(now), None);
+        }
     }
 
     #[test]
