@@ -1,10 +1,20 @@
 //! The process of the clients: sockets that read, count frames, and do as little else as possible.
 
-use std::{cell::RefCell, rc::Rc, time::Duration};
+use std::{
+    cell::RefCell,
+    io::{self, IoSliceMut},
+    os::fd::AsRawFd,
+    rc::Rc,
+    time::Duration,
+};
 
 use domain::UnixNanos;
+use nix::sys::{
+    socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt::ReceiveTimestampns},
+    time::TimeSpec,
+};
 use tokio::{
-    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Interest},
     net::{TcpSocket, TcpStream},
     task::JoinSet,
 };
@@ -94,6 +104,7 @@ async fn connect(address: String, subscribe: String, pace: Pace) -> TcpStream {
     }
     let mut stream = socket.connect(address.parse().unwrap()).await.unwrap();
     stream.set_nodelay(true).unwrap();
+    setsockopt(&stream, ReceiveTimestampns, &true).unwrap();
     let request = format!(
         "GET /ws HTTP/1.1\r\nhost: {address}\r\nconnection: upgrade\r\nupgrade: websocket\r\n\
          sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
@@ -138,22 +149,28 @@ async fn read(mut stream: TcpStream, seen: &RefCell<Seen>, buffer: &RefCell<Vec<
         {
             let mut buffer = buffer.borrow_mut();
             buffer[..begun.len()].copy_from_slice(&begun);
-            let read = match stream.try_read(&mut buffer[begun.len()..]) {
-                Ok(0) => return,
-                Ok(read) => read,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+            let mut seen = seen.borrow_mut();
+            let free = &mut buffer[begun.len()..];
+            let received = if seen.latencies_us.is_some() {
+                receive(&stream, free)
+            } else {
+                stream.try_read(free).map(|read| (read, UnixNanos::MIN))
+            };
+            let (read, came_at) = match received {
+                Ok((0, _)) => return,
+                Ok(received) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(_) => return,
             };
             let length = begun.len() + read;
             let mut rest = &buffer[..length];
-            let mut seen = seen.borrow_mut();
             while let Some((first, payload, after)) = frame(rest) {
                 match first & 0x0f {
                     0x8 => seen
                         .closes
                         .push(String::from_utf8_lossy(payload.get(2..).unwrap_or_default()).into_owned()),
                     0x9 => pings.push(masked(0x8a, payload)),
-                    _ => seen.count(payload),
+                    _ => seen.count(payload, came_at),
                 }
                 rest = after;
             }
@@ -167,6 +184,22 @@ async fn read(mut stream: TcpStream, seen: &RefCell<Seen>, buffer: &RefCell<Vec<
     }
 }
 
+/// What is there, and when the last of it came to the socket, which the kernel has noted: how long a hundred clients of one
+/// process take to look is nothing of the gateway's.
+fn receive(stream: &TcpStream, buffer: &mut [u8]) -> io::Result<(usize, UnixNanos)> {
+    let mut noted = nix::cmsg_space!(TimeSpec);
+    let mut parts = [IoSliceMut::new(buffer)];
+    stream.try_io(Interest::READABLE, || {
+        let flags = MsgFlags::MSG_DONTWAIT;
+        let message = recvmsg::<()>(stream.as_raw_fd(), &mut parts, Some(&mut noted), flags)?;
+        let came_at = message.cmsgs()?.find_map(|noted| match noted {
+            ControlMessageOwned::ScmTimestampns(at) => Some(at.tv_sec() * 1_000_000_000 + at.tv_nsec()),
+            _ => None,
+        });
+        Ok((message.bytes, came_at.map_or_else(UnixNanos::now, UnixNanos::new)))
+    })
+}
+
 /// The first byte and the payload of a whole frame, and what lies behind it.
 fn frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
     let (head, length) = match *bytes.get(1)? {
@@ -178,7 +211,7 @@ fn frame(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 impl Seen {
-    fn count(&mut self, payload: &[u8]) {
+    fn count(&mut self, payload: &[u8], came_at: UnixNanos) {
         if !payload.starts_with(br#"{"op":"incr""#) {
             self.others += 1;
             return;
@@ -189,7 +222,7 @@ impl Seen {
             let digits = &payload[at + INGESTED.len()..];
             let entered = digits.iter().take_while(|digit| digit.is_ascii_digit());
             let entered = entered.fold(0, |number, digit| number * 10 + i64::from(digit - b'0'));
-            let late = UnixNanos::now().nanos() - entered;
+            let late = came_at.nanos() - entered;
             latencies.push(u32::try_from(late / 1_000).unwrap_or(0));
         }
     }
