@@ -26,6 +26,8 @@ use crate::{
     ws::{self, Sessions},
 };
 
+/// A client of HTTP/2 makes room by whole windows: one that reads slowly takes nothing for longer than a WebSocket may.
+const STALL_FACTOR: u32 = 4;
 /// How long clients may take to see that the gateway ends.
 const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -90,7 +92,7 @@ pub fn run(
             streams_per_connection_max: config.streams_per_connection_max,
             pending_resets_max: config.pending_resets_max,
             drain_deadline: DRAIN_DEADLINE,
-            stall_timeout: config.write_timeout,
+            stall_timeout: config.write_timeout * STALL_FACTOR,
             ..Limits::default()
         };
         tokio::join!(

@@ -104,12 +104,10 @@ impl TickPublisher {
         let batches = self.bus.newest_batches(&stored);
         let position = |batch: &TickBatch| Some((batch.instrument.clone(), last_position(batch)?));
         self.positions = batches.iter().filter_map(|newest| position(&newest.batch)).collect();
-        let made_at = |batch: &TickBatch| Some((batch.instrument.clone(), batch.normalised_at?));
-        let newest_at: HashMap<_, _> = batches.iter().filter_map(|newest| made_at(&newest.batch)).collect();
         let batches = batches.into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
         let mut rejects = self.bus.last_rejects().await?;
-        rejects.retain(|reject| self.owns_reject(reject, &newest_at));
+        rejects.retain(|reject| reject.instrument.as_ref().is_some_and(|instrument| self.owns(instrument)));
         // Last, so that as little as possible can happen to the stream before it is read.
         let raw_epoch = self.bus.broker.stream_state(StreamKind::Raw).await?.created;
         self.raw_epoch = Some(raw_epoch);
@@ -151,12 +149,6 @@ impl TickPublisher {
 
     fn owns(&self, instrument: &Instrument) -> bool {
         self.bus.shards().shard_of(instrument) == self.shard
-    }
-
-    /// Whether it is of a product of the shard and not from before its newest batch.
-    fn owns_reject(&self, reject: &RejectedTick, newest_at: &HashMap<Instrument, UnixNanos>) -> bool {
-        let Some(instrument) = &reject.instrument else { return false };
-        self.owns(instrument) && newest_at.get(instrument).is_some_and(|newest| *newest <= reject.time)
     }
 
     /// Publishes what a worker has in hand: batches of one product in the order given, different products at the same time.

@@ -11,7 +11,7 @@ use axum::body::{Body, Bytes};
 use axum::extract::{ConnectInfo, Request};
 use axum::routing::get;
 use axum::{Extension, Router};
-use futures::stream;
+use futures::{StreamExt as _, stream};
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http2;
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -137,6 +137,7 @@ async fn start_endless(limits: Limits, places: Places) -> (SocketAddr, Shutdown,
     let shutdown = Shutdown::new();
     let router = Router::new()
         .route("/much", get(async |Extension(places): Extension<Places>| endless(places, Duration::ZERO)))
+        .route("/large", get(async |Extension(places): Extension<Places>| two_large(places)))
         .route("/seldom", get(async |Extension(places): Extension<Places>| endless(places, EVERY)))
         .route(
             "/cut",
@@ -158,6 +159,16 @@ fn endless(places: Places, every: Duration) -> Body {
     Body::from_stream(stream::unfold(place, move |place| async move {
         tokio::time::sleep(every).await;
         Some((Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 4_096])), place))
+    }))
+}
+
+/// Two messages of 64 KiB.
+fn two_large(places: Places) -> Body {
+    places.fetch_add(1, Ordering::SeqCst);
+    let place = Place(places);
+    Body::from_stream(stream::iter(0..2).map(move |_| {
+        let _place = &place;
+        Ok::<_, Infallible>(Bytes::from_static(&[b'x'; 64 * 1024]))
     }))
 }
 
@@ -214,6 +225,24 @@ async fn an_answer_that_is_not_read_is_cut_off_and_what_it_holds_is_given_back()
     assert!(quiet.frame().await.unwrap().is_ok());
     drop((client, quiet, reading));
     given_back(&places).await;
+    shutdown.request();
+    ended(served).await;
+}
+
+/// However large a message is, a client that goes on taking it is waited for.
+#[tokio::test]
+async fn an_answer_that_is_read_slowly_is_not_cut_off() {
+    let limits = Limits { stall_timeout: EVERY * 2, ..Limits::default() };
+    let places = Places::default();
+    let (address, shutdown, served) = start_endless(limits, Arc::clone(&places)).await;
+    let mut client = http2(address, 8 * 1024).await;
+    let mut body = client.send_request(get_http2("/large")).await.unwrap().into_body();
+    let mut read = 0;
+    while let Some(frame) = body.frame().await {
+        read += frame.expect("it is not reset").into_data().unwrap().len();
+        tokio::time::sleep(EVERY / 2).await;
+    }
+    assert_eq!(read, 2 * 64 * 1024);
     shutdown.request();
     ended(served).await;
 }

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
@@ -21,6 +22,10 @@ use hyper_util::rt::TokioExecutor;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::refused;
+
+/// So much of an answer is handed on at a time. A client that takes this within the limit is slow and not stuck, however large
+/// the messages are that it is sent.
+const PIECE_BYTES_MAX: usize = 8 * 1024;
 
 tokio::task_local! {
     /// What is under way in this task.
@@ -131,13 +136,15 @@ pub(super) fn carry<B>(mut request: Request<B>) -> Request<B> {
 /// Sees whether the answer is taken.
 pub(super) fn watch(response: Response<Body>) -> Response<Body> {
     match CARRIER.try_with(Cut::clone) {
-        Ok(cut) => response.map(|body| Body::new(Watched { body, cut })),
+        Ok(cut) => response.map(|body| Body::new(Watched { body, rest: Bytes::new(), cut })),
         Err(_) => response,
     }
 }
 
 struct Watched {
     body: Body,
+    /// What is left of the frame that was begun.
+    rest: Bytes,
     cut: Cut,
 }
 
@@ -149,7 +156,17 @@ impl HttpBody for Watched {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        let polled = Pin::new(&mut self.body).poll_frame(context);
+        let mut polled = if self.rest.is_empty() {
+            Pin::new(&mut self.body).poll_frame(context)
+        } else {
+            Poll::Ready(Some(Ok(Frame::data(mem::take(&mut self.rest)))))
+        };
+        if let Poll::Ready(Some(Ok(frame))) = &mut polled
+            && let Some(data) = frame.data_mut()
+            && data.len() > PIECE_BYTES_MAX
+        {
+            self.rest = data.split_off(PIECE_BYTES_MAX);
+        }
         let mut state = self.cut.state();
         state.is_waiting = matches!(polled, Poll::Ready(Some(Ok(_))));
         state.given += u64::from(state.is_waiting);
@@ -158,11 +175,17 @@ impl HttpBody for Watched {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.rest.is_empty() && self.body.is_end_stream()
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        let (behind, rest) = (self.body.size_hint(), self.rest.len() as u64);
+        let mut all = SizeHint::new();
+        all.set_lower(behind.lower() + rest);
+        if let Some(upper) = behind.upper() {
+            all.set_upper(upper + rest);
+        }
+        all
     }
 }
 

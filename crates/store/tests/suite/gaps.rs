@@ -117,6 +117,15 @@ async fn what_is_stored_is_not_missing(db: Database) {
     write(&db.store, &[live([30, 31]), fills([32, 33])].concat()).await;
     let recorded = db.store.record_gap(&Gap { run: 1, ..gap(30, 33) }).await.unwrap();
     assert_eq!(spans(&recorded), [(30, 33, GapState::Open, 2)], "a live trade is of the run that it says");
+    // The numbers have started anew: these are other trades.
+    db.store.record_gap(&gap(40, 41)).await.unwrap();
+    write(&db.store, &fills([40, 41])).await;
+    let recorded = db.store.record_gap(&Gap { run: 1, ..gap(40, 41) }).await.unwrap();
+    assert_eq!(
+        spans(&recorded),
+        [(40, 41, GapState::Open, 0)],
+        "what was missing of another run was fetched for that one"
+    );
 }
 
 async fn fills_are_counted_and_close_the_gap(db: Database) {
