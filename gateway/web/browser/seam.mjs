@@ -29,6 +29,7 @@ await withPage(url, pictures, async (page, { picture, account }) => {
   console.log("start the gateway");
   await isLive(page);
   await until(page, "it goes on where it was", () => document.getElementById("events").textContent.includes("it goes on where it was"));
+  assert.equal(await page.locator("#connection-text").textContent(), "live, resumed");
   account.gatewayIsAway = false;
   const before = await page.evaluate(() => window.streams.at(-1).length);
   await until(page, "some more", (before) => window.streams.at(-1).length > before + 30, before);

@@ -6,8 +6,11 @@ import {
 } from "./gen/ledgerflux/v1/streaming_service_pb";
 import { type Connection, Subscription } from "./subscription";
 
-const checkpoint = (resumeToken: string) =>
-  create(SubscribeResponseSchema, { message: { case: "event", value: { kind: StreamEventKind.CHECKPOINT, resumeToken } } });
+const event = (kind: StreamEventKind, resumeToken = "") =>
+  create(SubscribeResponseSchema, { message: { case: "event", value: { kind, resumeToken } } });
+const checkpoint = (resumeToken: string) => event(StreamEventKind.CHECKPOINT, resumeToken);
+const live = event(StreamEventKind.LIVE);
+const notRecovered = event(StreamEventKind.NOT_RECOVERED);
 
 /** What a page asks of a server that gives these answers, one for each connection, and what it says meanwhile. */
 async function played(answers: ((request: SubscribeRequest) => AsyncGenerator<ReturnType<typeof checkpoint>>)[]) {
@@ -41,23 +44,73 @@ async function played(answers: ((request: SubscribeRequest) => AsyncGenerator<Re
   });
   void subscription.run();
   await finished;
-  return { starts, states: states.map((state) => state.state), live: states.filter((state) => state.state === "live"), notResumed, keyEnded };
+  return { starts, states: states.map((state) => state.state), lives: states.filter((state) => state.state === "live"), notResumed, keyEnded };
 }
 
+const [first, resumed, restarted] = [
+  { state: "live", resumed: false, again: false }, { state: "live", resumed: true, again: true }, { state: "live", resumed: false, again: true },
+];
+
 test("a lost stream goes on from its newest checkpoint", async () => {
-  const { starts, states, live } = await played([
+  const { starts, states, lives } = await played([
     async function* () {
+      yield live;
       yield checkpoint("a");
       yield checkpoint("b");
       throw new ConnectError("gone", Code.Unavailable);
     },
     async function* () {
+      yield live;
       yield checkpoint("c");
     },
   ]);
   expect(starts).toEqual(["snapshot", "b", "c"]);
   expect(states).toEqual(["connecting", "live", "waiting", "connecting", "live", "waiting", "connecting"]);
-  expect(live).toMatchObject([{ resumed: false, again: false }, { resumed: true, again: true }]);
+  expect(lives).toEqual([first, resumed]);
+});
+
+test("a stream that could not give what was missed is not resumed, and the one after it may be", async () => {
+  const { starts, lives } = await played([
+    async function* () {
+      yield live;
+      yield checkpoint("of another history");
+    },
+    async function* () {
+      yield notRecovered;
+      yield live;
+      yield checkpoint("b");
+    },
+    async function* () {
+      yield live;
+      // The gateway itself has missed something: that is told, and is no matter of the connection after it.
+      yield notRecovered;
+      yield checkpoint("c");
+    },
+    async function* () {
+      yield live;
+    },
+  ]);
+  expect(starts).toEqual(["snapshot", "of another history", "b", "c", "c"]);
+  expect(lives).toEqual([first, restarted, resumed, resumed]);
+});
+
+test("what a connection could not give is not forgotten when it ends before it is live", async () => {
+  const { starts, states, lives } = await played([
+    async function* () {
+      yield live;
+      yield checkpoint("a");
+    },
+    async function* () {
+      yield notRecovered;
+      yield checkpoint("b");
+    },
+    async function* () {
+      yield live;
+    },
+  ]);
+  expect(starts).toEqual(["snapshot", "a", "b", "b"]);
+  expect(states.filter((state) => state !== "connecting")).toEqual(["live", "waiting", "waiting", "live", "waiting"]);
+  expect(lives).toEqual([first, restarted]);
 });
 
 test("a token that is refused is told, and the newest state is asked for at once", async () => {
@@ -86,6 +139,7 @@ test("a server that wants a key is asked again when there is one", async () => {
 test("a key that ends in the middle is told, and what it opened is not resumed with another", async () => {
   const { starts, states, keyEnded } = await played([
     async function* () {
+      yield live;
       yield checkpoint("of the key before");
       throw new ConnectError("revoked", Code.Unauthenticated);
     },

@@ -7,7 +7,7 @@ import { Backoff, sleep, Watchdog } from "./retry";
 
 export type Connection =
   | { state: "connecting" }
-  /** Messages arrive; `resumed` when they went on where the connection before had ended. */
+  /** Everything from the past has come; `resumed` when it went on where the connection before had ended, and nothing is missing. */
   | { state: "live"; resumed: boolean; again: boolean }
   | { state: "waiting"; untilMs: number; reason: string }
   /** The server wants a key, or another one: it is not asked again without one. */
@@ -35,6 +35,8 @@ export class Subscription {
   /** How long a server that is going asks to wait. */
   #closingMs = 0;
   #again = false;
+  /** Something that happened since the stream was live has not come, and will not. */
+  #missed = false;
   readonly #backoff = new Backoff();
   #wake = new AbortController();
 
@@ -73,7 +75,9 @@ export class Subscription {
       : { case: "snapshot" as const, value: {} };
     this.listener.connection({ state: "connecting" });
     const watchdog = new Watchdog(SILENCE_MS_MAX);
+    const again = this.#again;
     let heard = false;
+    let isLive = false;
     this.#closingMs = 0;
     try {
       for await (const response of this.client.subscribe({ products: ["*"], start }, { signal: watchdog.signal })) {
@@ -81,8 +85,16 @@ export class Subscription {
         if (!heard) {
           heard = true;
           this.#backoff.reset();
-          this.listener.connection({ state: "live", resumed: token !== "", again: this.#again });
           this.#again = true;
+          this.#missed ||= token === "";
+        }
+        const kind = response.message.case === "event" ? response.message.value.kind : undefined;
+        // What comes behind LIVE is told by itself, and is no matter of where the next connection goes on.
+        if (kind === StreamEventKind.NOT_RECOVERED && !isLive) this.#missed = true;
+        if (kind === StreamEventKind.LIVE && !isLive) {
+          isLive = true;
+          this.listener.connection({ state: "live", resumed: !this.#missed, again });
+          this.#missed = false;
         }
         this.#remember(response);
         this.listener.message(response);

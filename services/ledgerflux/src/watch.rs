@@ -11,6 +11,7 @@ mod feed;
 mod json;
 mod market;
 mod screen;
+mod seam;
 mod table;
 
 use feed::{Feed, Happening};

@@ -7,6 +7,7 @@ use ledgerflux_client::{Client, Error, Subscription, Update, v1};
 use runtime::{ErrorChain, retry::Backoff};
 use v1::subscribe_request::Start;
 
+use super::seam::Seam;
 use crate::args::WatchArgs;
 
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -15,7 +16,8 @@ const RETRY_MAX: Duration = Duration::from_secs(10);
 /// What comes of it, in order.
 #[derive(Debug)]
 pub(super) enum Happening {
-    /// A connection was made; `resumed`: it goes on where the one before had ended, and nothing is missing in between.
+    /// The first connection was made; or it was made `again`, and everything from the past has come. `resumed`: it went on
+    /// where the one before had ended, and nothing is missing in between.
     Connected { again: bool, resumed: bool },
     /// A message.
     Update(Box<Update>),
@@ -35,6 +37,9 @@ pub(super) struct Feed {
     newest: HashMap<String, (u32, u64)>,
     subscription: Option<Subscription>,
     connected_before: bool,
+    seam: Seam,
+    /// What comes after the word about the connection.
+    held: Option<Box<Update>>,
     backoff: Backoff,
     /// How long to wait before the next attempt.
     wait: Option<Duration>,
@@ -59,6 +64,8 @@ impl Feed {
             newest: HashMap::new(),
             subscription: None,
             connected_before: false,
+            seam: Seam::default(),
+            held: None,
             backoff: Backoff::new(RETRY_MIN, RETRY_MAX),
             wait: None,
         })
@@ -69,6 +76,9 @@ impl Feed {
     /// Not cancel-safe: dropping the future may drop an attempt to connect.
     pub(super) async fn next(&mut self) -> anyhow::Result<Happening> {
         loop {
+            if let Some(update) = self.held.take() {
+                return Ok(Happening::Update(update));
+            }
             let Some(subscription) = &mut self.subscription else {
                 match self.connect().await? {
                     Some(happening) => return Ok(happening),
@@ -78,10 +88,14 @@ impl Feed {
             let reason = match subscription.next().await {
                 Ok(Some(update)) => {
                     self.backoff.reset();
-                    if is_new(&mut self.newest, &update) {
-                        return Ok(Happening::Update(update.into()));
+                    if !is_new(&mut self.newest, &update) {
+                        continue;
                     }
-                    continue;
+                    if let Some(connected) = self.seam.before(&update) {
+                        self.held = Some(update.into());
+                        return Ok(connected);
+                    }
+                    return Ok(Happening::Update(update.into()));
                 }
                 Ok(None) => "the server has ended the stream".to_owned(),
                 Err(error) if is_final(&error) => return Err(error.into()),
@@ -95,7 +109,7 @@ impl Feed {
         }
     }
 
-    /// One attempt; `None`: the next one is due at once, because the token will not do.
+    /// One attempt. `None`: there is nothing to tell yet, or the next one is due at once, because the token will not do.
     async fn connect(&mut self) -> anyhow::Result<Option<Happening>> {
         if let Some(wait) = self.wait.take() {
             tokio::time::sleep(wait).await;
@@ -104,7 +118,7 @@ impl Feed {
             Ok(subscription) => {
                 self.subscription = Some(subscription);
                 let again = std::mem::replace(&mut self.connected_before, true);
-                Ok(Some(Happening::Connected { again, resumed: self.token.is_some() }))
+                Ok(self.seam.connected(again, self.token.is_some()))
             }
             // An old token is no reason to give up: the newest state is there all the same, and it is told.
             Err(error) if self.token.is_some() && error.is_request_at_fault() => {

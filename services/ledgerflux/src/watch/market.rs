@@ -64,7 +64,13 @@ impl Market {
                 }
                 self.connection = Connection::Lost(reason);
             }
-            Happening::Update(update) => self.update(*update, now),
+            Happening::Update(update) => {
+                // Somebody answers again; what is said of it waits for what was missed.
+                if matches!(self.connection, Connection::Lost(_)) {
+                    self.connection = Connection::Connecting;
+                }
+                self.update(*update, now);
+            }
         }
     }
 
@@ -189,7 +195,10 @@ mod tests {
         for _ in 0..3 {
             market.take(Happening::Lost { reason: "gone".into(), retry: std::time::Duration::ZERO }, now);
         }
+        market.take(tick("101.5", "1", "2"), now);
+        assert_eq!(market.connection, Connection::Connecting);
         market.take(Happening::Connected { again: true, resumed: true }, now);
+        assert_eq!(market.connection, Connection::Live);
         let told: Vec<&str> = market.events.iter().map(|(_, text)| text.as_str()).collect();
         assert_eq!(told, ["connection lost: gone", "connected again: it goes on where it was"]);
     }
