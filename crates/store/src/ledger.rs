@@ -133,8 +133,7 @@ async fn add(transaction: &DatabaseTransaction, told: &[Model]) -> Result<Vec<Mo
     Ok(gaps)
 }
 
-/// Counts the trades of these gaps, which are of one numbering, that are stored: of their run, or fills of an earlier one that lie in
-/// no gap there. Who sent a late trade out before its gap was told may not have known that the run is another one by now.
+/// Counts the trades of these gaps, which are of one numbering, that are stored.
 async fn count_stored(transaction: &DatabaseTransaction, gaps: &mut [Model]) -> Result<(), StoreError> {
     let Some(Model { venue, product, run, .. }) = gaps.first().cloned() else { return Ok(()) };
     let spans: Vec<String> = gaps
@@ -149,10 +148,8 @@ async fn count_stored(transaction: &DatabaseTransaction, gaps: &mut [Model]) -> 
     let count = Statement::from_sql_and_values(
         transaction.get_database_backend(),
         format!(
-            "SELECT first, (SELECT count(DISTINCT trade_id) FROM tick_history WHERE venue = $1 AND product = $2 \
-             AND (run = $3 OR (run < $3 AND sequence IS NULL AND NOT EXISTS (SELECT 1 FROM gaps AS own \
-             WHERE own.venue = $1 AND own.product = $2 AND own.run = tick_history.run \
-             AND own.first_trade_id <= trade_id AND own.last_trade_id >= trade_id))) AND trade_id IS NOT NULL AND trade_id >= first AND trade_id <= last) AS stored FROM ({}) AS missing",
+            "SELECT first, (SELECT count(DISTINCT trade_id) FROM tick_history WHERE venue = $1 AND product = $2 AND run = $3 \
+             AND trade_id IS NOT NULL AND trade_id >= first AND trade_id <= last) AS stored FROM ({}) AS missing",
             spans.join(" UNION ALL ")
         ),
         [venue.into(), product.into(), run.into()],

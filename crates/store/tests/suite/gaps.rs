@@ -113,19 +113,6 @@ async fn what_is_stored_is_not_missing(db: Database) {
     write(&db.store, &live([20, 21])).await;
     let recorded = db.store.record_gap(&gap(20, 21)).await.unwrap();
     assert_eq!(spans(&recorded), [(20, 21, GapState::Repaired, 2)], "nothing of it is missing");
-    // Before it was told that the sequence had started anew, late trades of the new run went out as fills of the old one.
-    write(&db.store, &[live([30, 31]), fills([32, 33])].concat()).await;
-    let recorded = db.store.record_gap(&Gap { run: 1, ..gap(30, 33) }).await.unwrap();
-    assert_eq!(spans(&recorded), [(30, 33, GapState::Open, 2)], "a live trade is of the run that it says");
-    // The numbers have started anew: these are other trades.
-    db.store.record_gap(&gap(40, 41)).await.unwrap();
-    write(&db.store, &fills([40, 41])).await;
-    let recorded = db.store.record_gap(&Gap { run: 1, ..gap(40, 41) }).await.unwrap();
-    assert_eq!(
-        spans(&recorded),
-        [(40, 41, GapState::Open, 0)],
-        "what was missing of another run was fetched for that one"
-    );
 }
 
 async fn fills_are_counted_and_close_the_gap(db: Database) {

@@ -102,26 +102,16 @@ async fn check_ledger(
     recorded: &BTreeSet<(u32, u64)>,
 ) -> Result<(), TestCaseError> {
     let mut stored: BTreeMap<(u32, u64), usize> = BTreeMap::new();
-    let mut fills: BTreeSet<(u32, u64)> = BTreeSet::new();
     let ticks = history(store, product).await;
     for (_, tick) in &ticks {
-        let trade = (tick.run, tick.trade_id().unwrap());
-        *stored.entry(trade).or_default() += 1;
-        fills.extend(tick.flags.backfilled.then_some(trade));
+        *stored.entry((tick.run, tick.trade_id().unwrap())).or_default() += 1;
     }
     let mut missing = BTreeSet::new();
     for gap in gaps(store, product).await {
         let trades = (gap.first_trade_id..=gap.last_trade_id).map(|trade| (gap.run, trade));
         let inside: Vec<_> = trades.clone().filter(|trade| stored.contains_key(trade)).collect();
-        // A fill that lay in no gap of its own run when this one was recorded may be the trade that is missing here.
-        let of_before = |(run, trade): &(u32, u64)| (0..*run).any(|before| fills.contains(&(before, *trade)));
-        let may_count = trades.clone().filter(|trade| stored.contains_key(trade) || of_before(trade)).count();
-        prop_assert!(
-            (inside.len()..=may_count).contains(&usize::try_from(gap.repaired_count).unwrap()),
-            "{:?}",
-            gap
-        );
-        let is_full = gap.repaired_count == trades.clone().count() as u64;
+        prop_assert_eq!(gap.repaired_count, inside.len() as u64, "{:?}", gap);
+        let is_full = inside.len() == trades.clone().count();
         prop_assert_eq!(gap.state == GapState::Repaired, is_full, "{:?}", gap);
         for trade in trades {
             prop_assert!(missing.insert(trade), "{:?} is in two gaps", trade);
