@@ -55,8 +55,8 @@ pub struct Recovered {
     pub snapshots: Vec<Snapshot>,
     /// The gap of each product of the shard that was announced last, where an owner of the shard announced it.
     pub gaps: Vec<Gap>,
-    /// What was refused last of each product of the shard for each reason, by whichever role, and no earlier than the newest
-    /// batch of the product was made.
+    /// What was refused last of each product of the shard for each reason, by whichever role and whenever: of a round that was
+    /// delivered again it is older than the batch of that round.
     pub rejects: Vec<RejectedTick>,
 }
 

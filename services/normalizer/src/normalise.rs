@@ -64,7 +64,7 @@ impl ShardState {
         product.recover_gap(gap.run, gap.first_trade_id, gap.last_trade_id);
     }
 
-    /// Takes over the faulty ticks that a normalizer filed last, after the batch of their product: a trade that was filed
+    /// Takes over the faulty ticks that a normalizer filed last: a trade that was filed
     /// behind the newest one is neither told to be missing nor fetched.
     ///
     /// Of several in a row that were refused for the same reason only the last one is known, and does not follow.
