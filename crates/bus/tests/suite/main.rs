@@ -97,6 +97,7 @@ on_each_substrate! {
         statuses_replace_one_another,
         events_are_stored_once,
         rejects_are_stored_once,
+        a_reject_is_recovered_however_old_it_is,
         the_newest_batches_are_found;
     successor:
         a_successor_started_later_and_still_speaks;

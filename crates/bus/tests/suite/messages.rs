@@ -1,6 +1,7 @@
 use bus::{Config, FollowFrom, StreamKind};
 use domain::{
-    EventKind, FeedEvent, FeedState, RejectReason, RejectedTick, RoleStatus, ShardProgress, UnixNanos,
+    EventKind, FeedEvent, FeedState, Instrument, RejectReason, RejectedTick, RoleStatus, ShardProgress,
+    TickBatch, UnixNanos,
 };
 
 use crate::fixture::{Substrate, batch, btc, eth, sequences, shard_of, snapshot, tick};
@@ -63,8 +64,8 @@ pub async fn events_are_stored_once(substrate: Substrate) {
     assert_eq!((one.content, two.content, two.pending), (event(1), event(2), 0));
 }
 
-pub async fn rejects_are_stored_once(substrate: Substrate) {
-    let reject = |instrument, identity: &str| RejectedTick {
+fn reject(instrument: Option<Instrument>, identity: &str) -> RejectedTick {
+    RejectedTick {
         instrument,
         tick: Some(tick(&btc(), 1)),
         raw: b"{".to_vec(),
@@ -74,7 +75,10 @@ pub async fn rejects_are_stored_once(substrate: Substrate) {
         source: "normalizer-2".into(),
         time: UnixNanos::from_seconds(1_600_000_000).unwrap(),
         identity: identity.into(),
-    };
+    }
+}
+
+pub async fn rejects_are_stored_once(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
     fixture.bus.publish_reject(&reject(Some(btc()), "7/0")).await.unwrap();
     fixture.bus.publish_reject(&reject(Some(btc()), "7/0")).await.unwrap();
@@ -84,6 +88,19 @@ pub async fn rejects_are_stored_once(substrate: Substrate) {
     let second = follower.next().await.unwrap();
     assert_eq!((second.stream_sequence, second.pending), (2, 0));
     assert_eq!(second.content.identity, "7/1");
+}
+
+/// Of a round that was delivered again the reject is the one of before, and the batch is new.
+pub async fn a_reject_is_recovered_however_old_it_is(substrate: Substrate) {
+    let fixture = substrate.start(Config::default()).await;
+    let rejected = reject(Some(btc()), "7/0");
+    fixture.bus.publish_reject(&rejected).await.unwrap();
+    let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
+    let later = UnixNanos::new(rejected.time.nanos() + 1);
+    publisher.publish(&TickBatch { normalised_at: Some(later), ..batch(&btc(), [10]) }).await.unwrap();
+    let other = fixture.participant().await;
+    let recovered = other.tick_publisher(shard_of(&other, &btc())).recover().await.unwrap();
+    assert_eq!(recovered.rejects, [rejected]);
 }
 
 pub async fn the_newest_batches_are_found(substrate: Substrate) {
