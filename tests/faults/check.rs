@@ -307,20 +307,34 @@ fn order_of_history(evidence: &Evidence, rules: Rules) -> Line {
     reordered.line("reordered", "rows out of order")
 }
 
-/// What the exchange sent in good form has no place among the rejects.
+/// What the exchange sent in good form has no place among the rejects. Where it sends faulty ticks, in order, each that was
+/// accepted has its place there, once.
 fn rejects(truth: &Truth, evidence: &Evidence, rules: Rules) -> Line {
     let mut good = Found::default();
+    let mut filed: BTreeMap<(&str, u64), usize> = BTreeMap::new();
     for reject in &evidence.rejects {
         let of = |trade_id| (&*reject.product, trade_id);
         let known = reject.trade_id.map(of).filter(|(product, id)| truth.was_made(product, *id));
         if known.is_some_and(|(product, id)| !truth.is_faulty(product, id)) {
             good.add(|| format!("{} {:?} as {}", reject.product, reject.trade_id, reject.reason));
         }
+        if let Some(known) = known {
+            *filed.entry(known).or_default() += 1;
+        }
     }
     let all = evidence.rejects.len();
     let mut line = good.line("rejects", "good ticks among them");
-    line.told = format!("{all} rejects, {}", line.told);
-    line.ok &= all > 0 || !rules.feed_faulty;
+    let mut elsewhere = Found::default();
+    let accepted = evidence.accepted.iter().filter(|_| rules.feed_faulty);
+    for (product, trade_id) in accepted.flat_map(|(product, ids)| ids.iter().map(move |id| (product, *id))) {
+        let times = filed.get(&(&**product, trade_id)).copied().unwrap_or_default();
+        if truth.is_faulty(product, trade_id) && times != 1 {
+            elsewhere.add(|| format!("{product} {trade_id} is faulty, and {times} times among them"));
+        }
+    }
+    let elsewhere = elsewhere.line("rejects", "faulty ones that are not among them once");
+    line.told = format!("{all} rejects, {}, {}", line.told, elsewhere.told);
+    line.ok &= elsewhere.ok && (all > 0 || !rules.feed_faulty);
     line
 }
 

@@ -1,5 +1,6 @@
 //! The headers of a message, and the trace context in them.
 
+use domain::RefusedTrades;
 use opentelemetry::{Context, global, propagation};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
@@ -18,6 +19,9 @@ pub(crate) const HISTORY: &str = "lf-history";
 /// it stood in (in nanoseconds since 1970), and the run and the sequence of the exchange of its last tick, where it has them.
 /// It stays true when that message has left the stream.
 pub(crate) const PREVIOUS: &str = "lf-previous";
+/// Of the reject of a faulty trade: the trades of its product that were refused lately, its own among them, as the run and the
+/// rows of consecutive trades, such as `0:11-12,14-14`.
+pub(crate) const REFUSED: &str = "lf-refused";
 
 /// Names and values in the order in which they were set. Names are case-sensitive; ours are lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -74,6 +78,22 @@ impl Headers {
     }
 }
 
+/// The text of [`REFUSED`].
+pub(crate) fn refused_text(trades: &RefusedTrades) -> String {
+    let rows: Vec<String> = trades.rows.iter().map(|(first, last)| format!("{first}-{last}")).collect();
+    format!("{}:{}", trades.run, rows.join(","))
+}
+
+/// What [`refused_text`] has made.
+pub(crate) fn parse_refused(text: &str) -> Option<RefusedTrades> {
+    let (run, rows) = text.split_once(':')?;
+    let row = |row: &str| {
+        let (first, last) = row.split_once('-')?;
+        Some((first.parse().ok()?, last.parse().ok()?))
+    };
+    Some(RefusedTrades { run: run.parse().ok()?, rows: rows.split(',').map(row).collect::<Option<_>>()? })
+}
+
 /// The context of the span that is current here.
 pub(crate) fn current_context() -> Context {
     tracing::Span::current().context()
@@ -113,5 +133,15 @@ mod tests {
         assert_eq!(headers.get(SCHEMA), Some("y"));
         assert_eq!(headers.get("Lf-Schema"), None, "names are case-sensitive");
         assert_eq!(headers.iter().count(), 2, "no trace context, no header");
+    }
+
+    #[test]
+    fn refused_trades_come_back_as_they_were() {
+        let trades = RefusedTrades { run: 3, rows: vec![(11, 12), (u64::MAX, u64::MAX)] };
+        assert_eq!(refused_text(&trades), format!("3:11-12,{0}-{0}", u64::MAX));
+        assert_eq!(parse_refused(&refused_text(&trades)), Some(trades));
+        for bad in ["", "3", "3:", "x:1-2", "3:1", "3:1-2,", "3:-1-2"] {
+            assert_eq!(parse_refused(bad), None, "{bad:?}");
+        }
     }
 }

@@ -7,7 +7,12 @@ use domain::{
 };
 
 use crate::{
-    BrokerError, Bus, StreamKind, broker::Stored, codec, headers::RAW_EPOCH, metrics, subjects::Parsed,
+    BrokerError, Bus, RecoveredRefusals, StreamKind,
+    broker::Stored,
+    codec,
+    headers::{self, RAW_EPOCH, REFUSED},
+    metrics,
+    subjects::Parsed,
 };
 
 impl Bus {
@@ -47,9 +52,16 @@ impl Bus {
             .collect())
     }
 
-    /// What was refused last of each product for each reason.
-    pub(crate) async fn last_rejects(&self) -> Result<Vec<RejectedTick>, BrokerError> {
-        self.last_of(StreamKind::Rejects).await
+    /// What the last reject of each product for each reason says of the trades that were refused.
+    pub(crate) async fn last_refused(&self) -> Result<Vec<RecoveredRefusals>, BrokerError> {
+        let stored = self.broker.last_per_subject(StreamKind::Rejects).await?;
+        let recovered = |stored: &Stored| {
+            let trades = headers::parse_refused(stored.headers.get(REFUSED)?)?;
+            let reject: RejectedTick = decoded(StreamKind::Rejects, stored)?;
+            let received = reject.tick.as_ref().map_or(reject.time, |tick| tick.receive_time);
+            Some(RecoveredRefusals { instrument: reject.instrument?, trades, received })
+        };
+        Ok(stored.iter().filter_map(recovered).collect())
     }
 
     /// How many refused messages `LF_REJECTS` holds of each product; those that name none are left out.

@@ -56,7 +56,7 @@ pub use reshard::{ReshardError, Resharded};
 use retry::RetryDelays;
 pub use streams::{StreamKind, StreamState};
 pub use subjects::{Parsed, Subjects};
-pub use tick_publisher::{Recovered, RecoveredBatch, TickPublisher};
+pub use tick_publisher::{Recovered, RecoveredBatch, RecoveredRefusals, TickPublisher};
 pub use work::{Delivery, FetchError, Lag, Work, WorkReader};
 
 /// Whether ticks came from the live feed or were fetched afterwards.

@@ -2,22 +2,50 @@
 
 use std::sync::Arc;
 
-use domain::{FeedEvent, RejectedTick, RoleStatus, Snapshot, TickBatch};
+use domain::{FeedEvent, RefusedTrades, RejectedTick, RoleStatus, Snapshot, TickBatch};
 use opentelemetry::Context;
 
 use crate::{
     Bus, PublishError, StreamKind,
     broker::Outgoing,
     codec::Payload,
-    headers::{self, HISTORY, Headers, OWNER},
+    headers::{self, HISTORY, Headers, OWNER, REFUSED},
     metrics,
 };
 
 impl Bus {
-    /// Publishes what was refused. Said twice, it is stored once.
+    /// Publishes what was refused. Said twice, it is stored once. What is too large for the broker is filed without the tick
+    /// and the bytes: it still says what happened to which one.
     pub async fn publish_reject(&self, reject: &RejectedTick) -> Result<(), PublishError> {
+        self.file(reject, None).await
+    }
+
+    /// The same for a faulty trade, and says which trades of its product were refused lately, so that whoever takes over knows.
+    /// Those before it must have been filed.
+    pub async fn publish_faulty(
+        &self,
+        reject: &RejectedTick,
+        refused: &RefusedTrades,
+    ) -> Result<(), PublishError> {
+        self.file(reject, Some(headers::refused_text(refused))).await
+    }
+
+    async fn file(&self, reject: &RejectedTick, refused: Option<String>) -> Result<(), PublishError> {
         let subject = self.subjects.reject(reject);
-        self.publish(StreamKind::Rejects, subject, reject, Some(reject.identity.clone()), 0).await
+        let publish = async |reject: &RejectedTick| {
+            let (context, id) = (headers::current_context(), Some(reject.identity.clone()));
+            let mut outgoing = outgoing(StreamKind::Rejects, &subject, reject, &context, id);
+            if let Some(refused) = &refused {
+                outgoing.headers.set(REFUSED, refused.as_str());
+            }
+            self.send(&outgoing, 0).await
+        };
+        match publish(reject).await {
+            Err(PublishError::TooLarge { .. }) if reject.tick.is_some() || !reject.raw.is_empty() => {
+                publish(&RejectedTick { tick: None, raw: Vec::new(), ..reject.clone() }).await
+            }
+            published => published,
+        }
     }
 
     /// Publishes what happened to a feed. Said twice, it is stored once.

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use domain::{Gap, Instrument, Position, RejectedTick, Shard, Snapshot, Tick, TickBatch, UnixNanos};
+use domain::{Gap, Instrument, Position, RefusedTrades, Shard, Snapshot, Tick, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 
 use crate::{
@@ -55,9 +55,20 @@ pub struct Recovered {
     pub snapshots: Vec<Snapshot>,
     /// The gap of each product of the shard that was announced last, where an owner of the shard announced it.
     pub gaps: Vec<Gap>,
-    /// What was refused last of each product of the shard for each reason, by whichever role and whenever: of a round that was
-    /// delivered again it is older than the batch of that round.
-    pub rejects: Vec<RejectedTick>,
+    /// The faulty trades of each product of the shard that were refused last, once for each reason, whenever that was: of a
+    /// round that was delivered again it was before the batch of that round.
+    pub refused: Vec<RecoveredRefusals>,
+}
+
+/// Faulty trades that were refused.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RecoveredRefusals {
+    /// Their product.
+    pub instrument: Instrument,
+    /// Which.
+    pub trades: RefusedTrades,
+    /// When the last of them was received, by the ingestor's clock.
+    pub received: UnixNanos,
 }
 
 /// The newest batch of a product.
@@ -106,8 +117,8 @@ impl TickPublisher {
         self.positions = batches.iter().filter_map(|newest| position(&newest.batch)).collect();
         let batches = batches.into_iter();
         let snapshots = self.bus.last_snapshots().await?.into_iter();
-        let mut rejects = self.bus.last_rejects().await?;
-        rejects.retain(|reject| reject.instrument.as_ref().is_some_and(|instrument| self.owns(instrument)));
+        let mut refused = self.bus.last_refused().await?;
+        refused.retain(|refused| self.owns(&refused.instrument));
         // Last, so that as little as possible can happen to the stream before it is read.
         let raw_epoch = self.bus.broker.stream_state(StreamKind::Raw).await?.created;
         self.raw_epoch = Some(raw_epoch);
@@ -122,7 +133,7 @@ impl TickPublisher {
                 .collect(),
             snapshots: snapshots.filter(|snapshot| self.owns(&snapshot.instrument)).collect(),
             gaps: gaps.filter(|gap| self.owns(&gap.instrument)).collect(),
-            rejects,
+            refused,
         })
     }
 

@@ -24,7 +24,9 @@ mod validate;
 
 pub use bar::{Bar, Candle, CandleState, Completeness, HistoryOrder, Interval, MINUTE};
 pub use batch::{BATCH_BYTES_MAX, BATCH_TICKS_MAX, FeedSession, Heartbeat, TickBatch};
-pub use continuity::{MissingTrades, OPEN_GAPS_MAX, TradePlace, TradeTracker};
+pub use continuity::{
+    MissingTrades, OPEN_GAPS_MAX, REFUSED_ROWS_MAX, RefusedTrades, TradePlace, TradeTracker,
+};
 pub use event::{EventKind, FeedEvent, FeedState, Gap, GapCause, GapState, ProductDetails};
 pub use instrument::{Instrument, InvalidInstrument, PRODUCT_BYTES_MAX, Product, VENUE_BYTES_MAX, Venue};
 pub use merge::{HELD_TICKS_MAX, Held, Hold, LEG_ALIVE_FOR, LEGS_MAX, LegId, Legs, Race, Released};

@@ -111,9 +111,8 @@ impl StoreError {
     pub fn is_of_rows(&self) -> bool {
         match self {
             Self::NotStorable(_) => true,
-            // Without a code the database was not asked: a value could not be put into the statement.
             Self::Query { source, .. } => {
-                code(source).map_or(!is_transient(source), |code| is_of_rows_code(&code))
+                code(source).map_or_else(|| is_of_value(source), |code| is_of_rows_code(&code))
             }
             _ => false,
         }
@@ -168,6 +167,12 @@ fn is_transient(error: &DbErr) -> bool {
     }
 }
 
+/// Whether a value could not be put into the statement, so that the database was not asked. What else has no code is a fault of
+/// the connection, of the schema (a column that is read is of another type) or of the program.
+fn is_of_value(error: &DbErr) -> bool {
+    matches!(sqlx_error(error), Some(sqlx::Error::Encode(_)))
+}
+
 /// By SQLSTATE (five characters) or SQLite's extended result code (a number, whose lowest byte is the class).
 fn is_transient_code(code: &str) -> bool {
     if code.len() == 5 {
@@ -204,6 +209,13 @@ mod tests {
             assert!(!is_of_rows_code(code), "{code}");
         }
         assert!(!StoreError::NotMigrated { missing: "m0001_meta" }.is_of_rows());
+        let without_code = |error: sqlx::Error| {
+            during("test")(DbErr::Query(RuntimeErr::SqlxError(std::sync::Arc::new(error)))).is_of_rows()
+        };
+        assert!(without_code(sqlx::Error::Encode("too long".into())));
+        for error in [sqlx::Error::RowNotFound, sqlx::Error::ColumnNotFound("run".into())] {
+            assert!(!without_code(error), "the schema is another one");
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub const BATCHES: &str = "ledgerflux_store_batches_total";
 pub const TICKS_INSERTED: &str = "ledgerflux_store_ticks_inserted_total";
 /// Ticks that were stored already.
 pub const DUPLICATES: &str = "ledgerflux_store_duplicates_total";
-/// Ticks that were refused because they are older than the horizon.
+/// Ticks that were not stored because they are older than the horizon.
 pub const TOO_OLD: &str = "ledgerflux_store_too_old_total";
 /// From the call to the commit of a batch, in seconds.
 pub const WRITE_DURATION: &str = "ledgerflux_store_write_duration_seconds";
@@ -41,7 +41,7 @@ pub fn describe() {
     describe_counter!(
         TOO_OLD,
         Unit::Count,
-        "Ticks refused because they are older than the horizon of history"
+        "Ticks not stored because they are older than the horizon of history: refused, or left to the gap of their trade"
     );
     describe_histogram!(WRITE_DURATION, Unit::Seconds, "Time from the call to the commit of a batch");
     describe_counter!(WRITE_FAILURES, Unit::Count, "Batches that were not committed");

@@ -46,8 +46,11 @@ pub struct Written {
     pub inserted: usize,
     /// How many were stored already, or stood in the batch twice.
     pub duplicates: usize,
-    /// The indexes in the batch of the ticks that were not stored because they are older than the horizon.
+    /// The indexes in the batch of the ticks that were not stored because they are older than the horizon, and have no place
+    /// but the rejects.
     pub too_old: Vec<usize>,
+    /// How many were not stored for that reason and are left to the gap that their trade lies in, which retention gives up.
+    pub left_to_gaps: usize,
     /// The gaps that trades of the batch lie in, as they are now. When the batch is written again they are told again.
     pub gaps: Vec<Gap>,
 }
@@ -70,7 +73,7 @@ impl Store {
                 names::written(
                     written.inserted,
                     written.duplicates,
-                    written.too_old.len(),
+                    written.too_old.len().saturating_add(written.left_to_gaps),
                     started.elapsed(),
                 );
             }
@@ -89,8 +92,11 @@ impl Store {
         }
         let transaction = self.begin_turn(prepared.instruments()).await?;
         let horizon = meta::hold_horizon(&transaction).await?;
-        let too_old = prepared.remove_older_than(horizon);
         let mut around = Around::of(&transaction, &mut prepared).await?;
+        let expired = prepared.remove_older_than(horizon);
+        let placeless = expired.iter().filter(|row| around.gap_of(row).is_none());
+        let too_old: Vec<usize> = placeless.map(|row| row.index).collect();
+        let left_to_gaps = expired.len().saturating_sub(too_old.len());
         insert::remove_stored_trades(&transaction, &mut prepared, &around).await?;
         let inserted = insert::insert(&transaction, &prepared, batch.written_at).await?;
         bars::add(&transaction, &prepared, &inserted).await?;
@@ -99,7 +105,7 @@ impl Store {
         latest::advance(&transaction, &prepared, &inserted, batch.written_at).await?;
         snapshots::replace(&transaction, batch.snapshots, batch.written_at).await?;
         transaction.commit().await.map_err(during("commit a batch"))?;
-        let duplicates = batch.ticks.len().saturating_sub(inserted.len()).saturating_sub(too_old.len());
-        Ok(Written { inserted: inserted.len(), duplicates, too_old, gaps: around.touched()? })
+        let duplicates = batch.ticks.len().saturating_sub(inserted.len()).saturating_sub(expired.len());
+        Ok(Written { inserted: inserted.len(), duplicates, too_old, left_to_gaps, gaps: around.touched()? })
     }
 }

@@ -2,10 +2,8 @@
 
 use std::{collections::BTreeSet, collections::HashMap, time::Duration};
 
-use domain::{
-    Gap, Instrument, LegId, Legs, Position, RejectReason, RejectedTick, Snapshot, TickBatch, UnixNanos,
-    validate,
-};
+use bus::RecoveredRefusals;
+use domain::{Gap, Instrument, LegId, Legs, Position, Snapshot, TickBatch, UnixNanos, validate};
 
 use crate::{
     product::{Merging, Product},
@@ -64,18 +62,11 @@ impl ShardState {
         product.recover_gap(gap.run, gap.first_trade_id, gap.last_trade_id);
     }
 
-    /// Takes over the faulty ticks that a normalizer filed last: a trade that was filed
-    /// behind the newest one is neither told to be missing nor fetched.
-    ///
-    /// Of several in a row that were refused for the same reason only the last one is known, and does not follow.
-    pub(crate) fn recover_rejects(&mut self, rejects: &[RejectedTick]) {
-        let mut trades: Vec<_> = rejects.iter().filter_map(faulty_trade).collect();
-        trades.sort_unstable_by_key(|(_, trade_id, _)| *trade_id);
-        for (instrument, trade_id, received) in trades {
-            if let Some(product) = self.products.get_mut(instrument) {
-                product.recover_reject(trade_id, received);
-            }
-        }
+    /// Takes over the faulty trades that were filed last, after the batch and the snapshot of their product: they are neither told
+    /// to be missing nor fetched.
+    pub(crate) fn recover_refused(&mut self, refused: &RecoveredRefusals) {
+        let product = self.products.entry(refused.instrument.clone()).or_default();
+        product.recover_refused(&refused.trades, refused.received);
     }
 
     fn recover(&mut self, instrument: &Instrument, at: Position, product: impl FnOnce() -> Product) {
@@ -184,15 +175,6 @@ impl ShardState {
             self.holding.remove(&instrument);
         }
     }
-}
-
-/// The trade of a live tick that a normalizer has passed as faulty, and when it was received.
-fn faulty_trade(reject: &RejectedTick) -> Option<(&Instrument, u64, UnixNanos)> {
-    let tick = reject.tick.as_ref().filter(|tick| !tick.flags.backfilled)?;
-    // The others are no faults of a tick, and their trades were not passed.
-    let is_fault = !matches!(reject.reason, RejectReason::OutOfOrder | RejectReason::Unprocessable);
-    (is_fault && reject.source.starts_with("normalizer/")).then_some(())?;
-    Some((&tick.instrument, tick.trade_id()?, tick.receive_time))
 }
 
 #[cfg(test)]

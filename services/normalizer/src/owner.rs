@@ -61,12 +61,8 @@ impl<'a> Owner<'a> {
         for snapshot in &recovered.snapshots {
             state.recover_snapshot(snapshot);
         }
-        // Filed before the newest gap, or behind it.
-        state.recover_rejects(&recovered.rejects);
-        for gap in &recovered.gaps {
-            state.recover_gap(gap);
-        }
-        state.recover_rejects(&recovered.rejects);
+        recovered.gaps.iter().for_each(|gap| state.recover_gap(gap));
+        recovered.refused.iter().for_each(|refused| state.recover_refused(refused));
         let reader = bus.work(Work::Raw, shard);
         info!(%shard, products = state.products(), "owns the shard");
         Ok(Self {

@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use domain::{
-    EventKind, FeedSession, Heartbeat, Hold, Instrument, LegId, Position, ProductTracker, Race, Tick,
-    TickBatch, TradePlace, TradeTracker, UnixNanos, Verdict, validate,
+    EventKind, FeedSession, Heartbeat, Hold, Instrument, LegId, MissingTrades, Position, ProductTracker,
+    Race, RefusedTrades, Tick, TickBatch, TradePlace, TradeTracker, UnixNanos, Verdict, validate,
 };
 
 use crate::round::{Out, RawPlace, Round};
@@ -81,9 +81,11 @@ impl Product {
         }
     }
 
-    /// Takes over a faulty trade that was filed, where it follows the newest one: it has its place.
-    pub(crate) fn recover_reject(&mut self, trade_id: u64, received: UnixNanos) {
-        self.trades.recover_passed(trade_id, received);
+    /// Takes over faulty trades that were filed: they have their place. In another run their numbers may mean other trades.
+    pub(crate) fn recover_refused(&mut self, refused: &RefusedTrades, received: UnixNanos) {
+        if refused.run == self.run() {
+            self.trades.recover_refused(&refused.rows, received);
+        }
     }
 
     pub(crate) fn position(&self) -> Option<Position> {
@@ -204,10 +206,9 @@ impl Product {
             }
         };
         tick.run = position.run;
-        if let Some(trade_id) = tick.trade_id()
-            && let Some(missing) = self.trades.trade(trade_id, tick.event_time, origin.session, starts_run)
-        {
-            out.events.push((out.ticks.len(), round.gap(&tick.instrument, position.run, missing)));
+        if let Some(trade_id) = tick.trade_id() {
+            let missing = self.trades.trade(trade_id, tick.event_time, origin.session, starts_run);
+            self.tell(&tick.instrument, missing, out, round);
         }
         round.legs.wins(origin.leg);
         if merging.is_race {
@@ -224,9 +225,14 @@ impl Product {
         out: &mut Out,
         round: &Round,
     ) {
-        if let Some(missing) = self.trades.heartbeat(heartbeat, session) {
-            out.events.push((out.ticks.len(), round.gap(instrument, self.run(), missing)));
-        }
+        let missing = self.trades.heartbeat(heartbeat, session);
+        self.tell(instrument, missing, out, round);
+    }
+
+    /// Tells what is missing before what comes next.
+    fn tell(&self, instrument: &Instrument, missing: Vec<MissingTrades>, out: &mut Out, round: &Round) {
+        let gaps = missing.into_iter().map(|missing| round.gap(instrument, self.run(), missing));
+        out.events.extend(gaps.map(|gap| (out.ticks.len(), gap)));
     }
 
     fn run(&self) -> u32 {

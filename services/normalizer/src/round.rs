@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use bus::Source;
 use domain::{
     EventKind, FeedEvent, FeedSession, Gap, GapState, Instrument, LEGS_MAX, LegId, MissingTrades,
-    RejectReason, RejectedTick, Tick, TickBatch, UnixNanos,
+    RefusedTrades, RejectReason, RejectedTick, Tick, TickBatch, UnixNanos,
 };
 
 use crate::pending::Pending;
@@ -21,8 +21,8 @@ pub(crate) struct Round {
     pub(crate) steps: Vec<Step>,
     /// How many gaps of a product are in this round: what comes next of it belongs to the step of that number.
     gaps: HashMap<Instrument, usize>,
-    /// What was refused.
-    pub(crate) rejects: Vec<RejectedTick>,
+    /// What was refused, in order.
+    pub(crate) rejects: Vec<Refusal>,
     /// How many ticks were seen before.
     pub(crate) duplicates: u64,
     /// How many ticks came so late that they went out as fills.
@@ -33,6 +33,14 @@ pub(crate) struct Round {
     pub(crate) holds_full: u64,
     /// What the legs did.
     pub(crate) legs: LegCounts,
+}
+
+/// What was refused.
+#[derive(Debug)]
+pub(crate) struct Refusal {
+    pub(crate) reject: RejectedTick,
+    /// Of a faulty trade that was passed: the trades of its product that were refused lately, this one among them.
+    pub(crate) trades: Option<RefusedTrades>,
 }
 
 /// A part of a round: events, then fills, then live ticks, whose batches say which raw messages are done.
@@ -103,7 +111,18 @@ impl Round {
     }
 
     pub(crate) fn refuse(&mut self, tick: Tick, at: RawPlace, reason: RejectReason, detail: String) {
-        self.rejects.push(RejectedTick {
+        self.refuse_trade(tick, at, reason, detail, None);
+    }
+
+    pub(crate) fn refuse_trade(
+        &mut self,
+        tick: Tick,
+        at: RawPlace,
+        reason: RejectReason,
+        detail: String,
+        trades: Option<RefusedTrades>,
+    ) {
+        let reject = RejectedTick {
             instrument: Some(tick.instrument.clone()),
             tick: Some(tick),
             raw: Vec::new(),
@@ -113,11 +132,12 @@ impl Round {
             source: self.source.to_string(),
             time: self.now,
             identity: format!("{}/{}", at.raw, at.index),
-        });
+        };
+        self.rejects.push(Refusal { reject, trades });
     }
 
     pub(crate) fn refuse_undecodable(&mut self, what: &bus::Undecodable) {
-        self.rejects.push(RejectedTick {
+        let reject = RejectedTick {
             instrument: None,
             tick: None,
             raw: RejectedTick::clip(&what.raw),
@@ -127,7 +147,8 @@ impl Round {
             source: self.source.to_string(),
             time: self.now,
             identity: format!("{}/0", what.stream_sequence),
-        });
+        };
+        self.rejects.push(Refusal { reject, trades: None });
     }
 
     /// The event of a gap that was noticed now.

@@ -184,6 +184,8 @@ pub(crate) enum Corruption {
     Number,
     /// It can be read, and its best bid is above its best ask.
     Crossed,
+    /// It can be read, and its price is 0.
+    Unpriced,
 }
 
 /// How a connection ends.

@@ -17,7 +17,6 @@ use venues::coinbase::rest::RestTrade;
 use crate::Config;
 use crate::client::Client;
 use crate::exchange::Exchange;
-use crate::faults::Corruption;
 use crate::faults::script::{Treated, Treatment};
 use crate::metrics::{KEPT_BACK, TICKERS};
 use crate::truth::{Record, Truth};
@@ -220,8 +219,8 @@ impl Outlet {
             Some(Treatment::Corrupt { how, seed }) => {
                 record.kept_by = record.kept_by.take().or(fault);
                 let sent = self.deliver(client, &spoil::corrupted(ticker, how, seed)).await;
-                let is_crossed = || ticker.to_text().is_ok_and(|text| spoil::crossed(text).is_some());
-                record.faulty |= sent && how == Corruption::Crossed && is_crossed();
+                record.faulty |=
+                    sent && ticker.to_text().is_ok_and(|text| spoil::faulty(text, how).is_some());
             }
             Some(Treatment::Delay(by)) => {
                 return Some(Place::Until(behind.map_or(now + by, |behind| behind.max(now + by))));

@@ -62,7 +62,11 @@ fn library() -> PathBuf {
     found.expect("libfaketime is not there: apt-get install faketime, or --skip clock")
 }
 
-/// Each product's snapshot is written about once a second, whatever the clock says.
+/// By how many seconds the clock of whoever writes is off, by what it wrote last.
+const OFF_BY: &str = "SELECT round(extract(epoch FROM max(updated_at) - now())) FROM snapshots";
+const OFF_BY_TOLERANCE: i64 = 60;
+
+/// Each product's snapshot is written about once a second, whatever the clock says, and by that clock.
 async fn snapshots_move(world: &World, clock: &str) {
     let written = async || world.postgres.psql(&world.database, WRITTEN).await;
     let rows = |text: String| text.lines().map(str::to_owned).collect::<Vec<_>>();
@@ -71,7 +75,7 @@ async fn snapshots_move(world: &World, clock: &str) {
         let now = rows(written().await);
         let stands: Vec<&String> = before.iter().filter(|row| now.contains(row)).collect();
         if !before.is_empty() && stands.is_empty() {
-            return;
+            break;
         }
         assert!(
             since.elapsed() < MOVES_WITHIN,
@@ -79,6 +83,9 @@ async fn snapshots_move(world: &World, clock: &str) {
         );
         tokio::time::sleep(POLL_INTERVAL).await;
     }
+    let off_by: i64 = world.postgres.psql(&world.database, OFF_BY).await.parse().expect("seconds");
+    let wanted: i64 = clock.parse().expect("seconds");
+    assert!((off_by - wanted).abs() < OFF_BY_TOLERANCE, "the clock at {clock} is off by {off_by} s");
 }
 
 async fn steps(world: &mut World, clocks: [&'static str; 2]) {

@@ -8,7 +8,11 @@ use std::time::Duration;
 use futures::FutureExt as _;
 
 use super::{Scenario, configure};
-use crate::world::{Setup, World};
+use crate::{
+    roles::{self, Role},
+    support::{self, START},
+    world::{Setup, World},
+};
 
 /// How long the disk stays full.
 const FULL_FOR: Duration = Duration::from_secs(15);
@@ -67,15 +71,18 @@ impl Drop for Ballast {
 }
 
 /// Nobody frees a page of the last file while another one grows: the disk is topped up until the time is over.
-async fn full(world: &World, data: &Path) {
+async fn full(world: &mut World, data: &Path, role: Role, metric: &str) {
     let ballast = Ballast::fill(data);
     world.load_for(FULL_FOR).await;
+    let ops = world.process(role).address("ops", START).await;
+    let (_, metrics) = roles::get(&ops, "/metrics").await.expect("metrics");
+    assert!(support::counted(&metrics, metric) > 0, "everything could be written, so nothing was tested");
     drop(ballast);
 }
 
 async fn nats(world: &mut World) {
     let data = world.setup.nats_store.clone().expect("a small disk");
-    full(world, &data).await;
+    full(world, &data, Role::Ingestor(0), "ledgerflux_bus_raw_buffered_ticks").await;
     // nats-server freezes a stream whose file cannot be written, says so on /healthz, and wants to be restarted, which
     // is what a liveness probe does.
     world.nats.restart().await;
@@ -84,7 +91,7 @@ async fn nats(world: &mut World) {
 
 async fn postgres(world: &mut World) {
     let data = world.setup.postgres_data.clone().expect("a small disk");
-    full(world, &data).await;
+    full(world, &data, Role::Snapshotter(0), "ledgerflux_snapshotter_write_retries_total").await;
     if !world.postgres.is_running().await {
         world.postgres.restart().await;
     }

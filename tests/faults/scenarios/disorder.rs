@@ -25,37 +25,45 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new(
             "kill-normalizer-disordered",
-            "kill -9 of a normalizer while the feed drops, repeats, mixes up and starts anew",
+            "kill -9 of a normalizer while the feed drops, repeats, mixes up, is faulty and starts anew",
             |w| kills(w, "normalizer").boxed_local(),
         )
         .prepare(disorder)
         .rules(anew),
         Scenario::new(
             "kill-snapshotter-disordered",
-            "kill -9 of a snapshotter while the feed drops, repeats, mixes up and starts anew",
+            "kill -9 of a snapshotter while the feed drops, repeats, mixes up, is faulty and starts anew",
             |w| kills(w, "snapshotter").boxed_local(),
         )
         .prepare(disorder)
         .rules(anew),
         Scenario::new(
             "kill-normalizer-faulty",
-            "kill -9 of a normalizer while the feed sends crossed books",
+            "kill -9 of a normalizer while the feed sends crossed books and prices of 0",
             |w| kills(w, "normalizer").boxed_local(),
         )
         .prepare(faulty)
         .rules(refused),
-        Scenario::new("feed-disordered", "the feed drops, repeats, mixes up and starts anew", |w| {
-            async {
-                w.load_for(LASTS * 2).await;
-                w.recovers("a feed that does everything wrong").await;
-            }
-            .boxed_local()
-        })
+        Scenario::new(
+            "feed-disordered",
+            "the feed drops, repeats, mixes up, is faulty and starts anew",
+            |w| {
+                async {
+                    w.load_for(LASTS * 2).await;
+                    w.recovers("a feed that does everything wrong").await;
+                }
+                .boxed_local()
+            },
+        )
         .prepare(disorder)
         .rules(anew),
-        Scenario::new("feed-faulty", "one ticker of fifty has a crossed book", |w| lasts(w).boxed_local())
-            .prepare(faulty)
-            .rules(refused),
+        Scenario::new(
+            "feed-faulty",
+            "one ticker of fifty has a crossed book, one of fifty a price of 0",
+            |w| lasts(w).boxed_local(),
+        )
+        .prepare(faulty)
+        .rules(refused),
         Scenario::new(
             "die-normalizer-gap-told",
             "a normalizer dies between telling a gap and publishing what follows it",
@@ -80,7 +88,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// Everything that a feed may do wrong with sound ticks, for as long as it lasts.
+/// Everything that a feed may do wrong, for as long as it lasts.
 fn disorder(setup: &mut Setup) {
     for fault in [
         "sequence_reset:at=20s,every=30s",
@@ -88,6 +96,8 @@ fn disorder(setup: &mut Setup) {
         "drop:at=2s,percent=2",
         "duplicate:at=2s,percent=5",
         "reorder:at=2s,every=3s,for=1s,window=10",
+        "corrupt:at=2s,percent=1,how=crossed",
+        "corrupt:at=2s,percent=1,how=unpriced",
     ] {
         script(setup, fault);
     }
@@ -102,6 +112,7 @@ fn anew(rules: &mut Rules) {
 /// Ticks that are refused, and a few that are missing: a faulty one may be the first after a gap.
 fn faulty(setup: &mut Setup) {
     script(setup, "corrupt:at=2s,percent=2,how=crossed");
+    script(setup, "corrupt:at=2s,percent=2,how=unpriced");
     script(setup, "drop:at=2s,percent=1");
 }
 

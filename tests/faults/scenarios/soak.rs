@@ -144,6 +144,9 @@ fn leak(role: &str, samples: &[Sample]) -> Option<String> {
         first.descriptors,
     );
     println!("    {told}");
+    // What a leak looks like, and what does not.
+    let each_minute = settled.chunks(12).map(|minute| format!("{:.0}", minute[0].rss_kib / 1024.0));
+    println!("      MiB, minute by minute: {}", each_minute.collect::<Vec<_>>().join(" "));
     let leaks = growth > GROWTH_MAX_KIB
         || slope > SLOPE_MAX_KIB_PER_MINUTE
         || last.descriptors > first.descriptors + DESCRIPTORS_MORE_MAX;

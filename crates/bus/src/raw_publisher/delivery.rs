@@ -9,7 +9,7 @@ use domain::{FeedSession, RejectReason, RejectedTick, TickBatch, UnixNanos};
 use opentelemetry::Context;
 
 use crate::{
-    BrokerError, Bus, PublishError, StreamKind,
+    BrokerError, Bus, StreamKind,
     broker::{Outgoing, PublishFailure},
     fail_point, metrics,
     publish::outgoing,
@@ -117,14 +117,12 @@ impl Departure {
         }
     }
 
-    async fn file(&self, mut reject: RejectedTick) {
+    async fn file(&self, reject: RejectedTick) {
         let mut delays = self.bus.retry_delays();
         loop {
             match self.bus.publish_reject(&reject).await {
                 Ok(()) => return,
                 Err(error) if error.is_retryable() => tokio::time::sleep(delays.next_delay()).await,
-                // Too large as well; without the tick it still says what happened to which one.
-                Err(PublishError::TooLarge { .. }) if reject.tick.take().is_some() => {}
                 Err(error) => {
                     let identity = &reject.identity;
                     tracing::error!(%error, identity, "a refused tick cannot be filed as a reject");

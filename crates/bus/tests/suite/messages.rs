@@ -1,7 +1,7 @@
-use bus::{Config, FollowFrom, StreamKind};
+use bus::{Config, FollowFrom, RecoveredRefusals, StreamKind};
 use domain::{
-    EventKind, FeedEvent, FeedState, Instrument, RejectReason, RejectedTick, RoleStatus, ShardProgress,
-    TickBatch, UnixNanos,
+    EventKind, FeedEvent, FeedState, Instrument, RefusedTrades, RejectReason, RejectedTick, RoleStatus,
+    ShardProgress, TickBatch, UnixNanos,
 };
 
 use crate::fixture::{Substrate, batch, btc, eth, sequences, shard_of, snapshot, tick};
@@ -94,13 +94,15 @@ pub async fn rejects_are_stored_once(substrate: Substrate) {
 pub async fn a_reject_is_recovered_however_old_it_is(substrate: Substrate) {
     let fixture = substrate.start(Config::default()).await;
     let rejected = reject(Some(btc()), "7/0");
-    fixture.bus.publish_reject(&rejected).await.unwrap();
+    let trades = RefusedTrades { run: 0, rows: vec![(7, 9)] };
+    fixture.bus.publish_faulty(&rejected, &trades).await.unwrap();
     let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
     let later = UnixNanos::new(rejected.time.nanos() + 1);
     publisher.publish(&TickBatch { normalised_at: Some(later), ..batch(&btc(), [10]) }).await.unwrap();
     let other = fixture.participant().await;
     let recovered = other.tick_publisher(shard_of(&other, &btc())).recover().await.unwrap();
-    assert_eq!(recovered.rejects, [rejected]);
+    let received = rejected.tick.unwrap().receive_time;
+    assert_eq!(recovered.refused, [RecoveredRefusals { instrument: btc(), trades, received }]);
 }
 
 pub async fn the_newest_batches_are_found(substrate: Substrate) {

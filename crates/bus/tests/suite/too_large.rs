@@ -5,23 +5,25 @@ use bus::{Config, FollowFrom, StreamKind};
 use domain::{DayStats, Decimal, Quote, RejectReason, Tick, TickBatch};
 use tokio::time::timeout;
 
-use crate::fixture::{DEADLINE, Fixture, Substrate, batch, btc, delivered, fetch, raw_reader, session, tick};
+use crate::fixture::{
+    DEADLINE, Fixture, Substrate, batch, btc, delivered, fetch, raw_reader, session, shard_of, tick,
+};
 
 /// No tick of the test takes less.
 const TICK_BYTES_MIN: usize = 20;
 
-/// Somebody sets a limit on `LF_RAW` that nobody planned for.
-async fn limit_messages(fixture: &Fixture, size_bytes: i32) {
+/// Somebody sets a limit on a stream that nobody planned for.
+async fn limit_messages(fixture: &Fixture, name: &str, size_bytes: i32) {
     let foreign = fixture.foreign().await;
-    let raw = foreign.get_stream("LF_RAW").await.unwrap();
-    let limited = stream::Config { max_message_size: size_bytes, ..raw.cached_info().config.clone() };
+    let stream = foreign.get_stream(name).await.unwrap();
+    let limited = stream::Config { max_message_size: size_bytes, ..stream.cached_info().config.clone() };
     foreign.update_stream(limited).await.unwrap();
 }
 
 #[tokio::test]
 async fn a_batch_that_is_too_large_is_split() {
     let fixture = Substrate::JetStream.start(Config::default()).await;
-    limit_messages(&fixture, 4096).await;
+    limit_messages(&fixture, "LF_RAW", 4096).await;
     let publisher = fixture.bus.raw_publisher(session("host-1"));
     for sequence in 1..=600 {
         publisher.send(tick(&btc(), sequence)).await.unwrap();
@@ -61,7 +63,7 @@ async fn a_single_tick_that_is_too_large_is_filed_and_blocks_nothing() {
     let (small_bytes, large_bytes) = (payload(tick(&btc(), 1)), payload(large(1)));
     // The headers take 170 to 270 bytes, depending on the id and on whether there is a trace.
     assert!(small_bytes + 270 < 400 && 400 < large_bytes + 170, "{small_bytes} {large_bytes}");
-    limit_messages(&fixture, 400).await;
+    limit_messages(&fixture, "LF_RAW", 400).await;
     let publisher = fixture.bus.raw_publisher(session("host-1"));
     for sequence in 1..=40 {
         let tick = if sequence % 10 == 7 { large(sequence) } else { tick(&btc(), sequence) };
@@ -86,4 +88,20 @@ async fn a_single_tick_that_is_too_large_is_filed_and_blocks_nothing() {
         identities.insert(reject.identity);
     }
     assert_eq!(identities.len(), 4);
+}
+
+/// Whoever gives up on it must get past it.
+#[tokio::test]
+async fn what_is_given_up_and_too_large_for_a_reject_is_filed_without_its_bytes() {
+    let fixture = Substrate::JetStream.start(Config::default()).await;
+    limit_messages(&fixture, "LF_REJECTS", 4096).await;
+    let subject = format!("lf.raw.{}.coinbase.BTC-USD", shard_of(&fixture.bus, &btc()));
+    let garbage = vec![0xff; 10_000].into();
+    fixture.foreign().await.publish(subject, garbage).await.unwrap().await.unwrap();
+    let read = fetch(&mut raw_reader(&fixture.bus, &btc()), 1).await;
+    let why = "it cannot be read";
+    fixture.bus.reject_message(&read[0], RejectReason::Unprocessable, why, "test/1").await.unwrap();
+    let filed = fixture.bus.follow_rejects(FollowFrom::AfterSequence(0)).next().await.unwrap().content;
+    assert_eq!((filed.raw.len(), filed.raw_length), (0, 10_000));
+    assert!(filed.detail.contains(why), "{}", filed.detail);
 }

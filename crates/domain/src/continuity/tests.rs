@@ -20,15 +20,16 @@ fn tracker() -> TradeTracker {
     TradeTracker::recovered(10, at(10), Some(&session("a-1")))
 }
 
-fn range(missing: Option<MissingTrades>) -> Option<(u64, u64, GapCause)> {
-    missing.map(|missing| (missing.first, missing.last, missing.cause))
+fn range(missing: Vec<MissingTrades>) -> Option<(u64, u64, GapCause)> {
+    assert!(missing.len() < 2, "{missing:?}");
+    missing.first().map(|missing| (missing.first, missing.last, missing.cause))
 }
 
 #[test]
 fn the_first_trade_and_the_next_one_miss_nothing() {
     let mut tracker = TradeTracker::default();
-    assert_eq!(tracker.trade(500, at(1), &session("a-1"), false), None);
-    assert_eq!(tracker.trade(501, at(1), &session("b-1"), false), None);
+    assert_eq!(tracker.trade(500, at(1), &session("a-1"), false), []);
+    assert_eq!(tracker.trade(501, at(1), &session("b-1"), false), []);
     assert_eq!(tracker.last(), Some(501));
 }
 
@@ -40,9 +41,9 @@ fn the_cause_is_told_by_who_brings_the_next_trade() {
         ("b-1", GapCause::Restart),
         ("a-x-1", GapCause::Restart),
     ] {
-        let missing = tracker().trade(13, at(13), &session(id), false).unwrap();
+        let missing = tracker().trade(13, at(13), &session(id), false);
         let (after, before) = (Some(at(10)), Some(at(13)));
-        assert_eq!(missing, MissingTrades { first: 11, last: 12, after, before, cause });
+        assert_eq!(missing, [MissingTrades { first: 11, last: 12, after, before, cause }]);
     }
     let mut unknown = TradeTracker::recovered(10, at(10), None);
     assert_eq!(range(unknown.trade(12, at(12), &session("a-1"), false)), Some((11, 11, GapCause::Restart)));
@@ -63,21 +64,21 @@ fn a_second_ingestor_is_no_restart() {
 #[test]
 fn heartbeats_tell_of_what_no_trade_told() {
     let mut tracker = tracker();
-    assert_eq!(tracker.heartbeat(&heartbeat(9), &session("a-1")), None);
-    assert_eq!(tracker.heartbeat(&heartbeat(10), &session("a-1")), None);
-    let missing = tracker.heartbeat(&heartbeat(12), &session("a-1")).unwrap();
+    assert_eq!(tracker.heartbeat(&heartbeat(9), &session("a-1")), []);
+    assert_eq!(tracker.heartbeat(&heartbeat(10), &session("a-1")), []);
+    let missing = tracker.heartbeat(&heartbeat(12), &session("a-1"));
     let (after, before, cause) = (Some(at(10)), Some(at(12)), GapCause::Drop);
-    assert_eq!(missing, MissingTrades { first: 11, last: 12, after, before, cause });
-    assert_eq!(tracker.heartbeat(&heartbeat(12), &session("a-1")), None, "told once");
+    assert_eq!(missing, [MissingTrades { first: 11, last: 12, after, before, cause }]);
+    assert_eq!(tracker.heartbeat(&heartbeat(12), &session("a-1")), [], "told once");
     let next = tracker.heartbeat(&heartbeat(13), &session("a-2"));
     assert_eq!(range(next), Some((13, 13, GapCause::Disconnect)));
-    assert_eq!(tracker.trade(14, at(14), &session("a-2"), false), None);
+    assert_eq!(tracker.trade(14, at(14), &session("a-2"), false), []);
 }
 
 #[test]
 fn the_first_heartbeat_says_where_the_trades_begin() {
     let mut tracker = TradeTracker::default();
-    assert_eq!(tracker.heartbeat(&heartbeat(500), &session("a-1")), None);
+    assert_eq!(tracker.heartbeat(&heartbeat(500), &session("a-1")), []);
     let missing = tracker.trade(502, at(502), &session("a-1"), false);
     assert_eq!(range(missing), Some((501, 501, GapCause::Batched)));
 }
@@ -90,7 +91,7 @@ fn a_late_trade_is_recognised() {
     let places: Vec<_> = (10..=17).map(|trade_id| tracker.place(trade_id)).collect();
     use TradePlace::{Ahead, Known, Missing, Next};
     assert_eq!(places, [Known, Missing, Missing, Known, Missing, Missing, Next, Ahead]);
-    assert_eq!(tracker.trade(11, at(11), &session("a-1"), false), None);
+    assert_eq!(tracker.trade(11, at(11), &session("a-1"), false), []);
     assert_eq!(tracker.last(), Some(15), "nothing moves back");
 }
 
@@ -98,13 +99,13 @@ fn a_late_trade_is_recognised() {
 fn in_a_new_run_numbers_may_start_anew() {
     let mut tracker = tracker();
     tracker.trade(13, at(13), &session("a-1"), false);
-    assert_eq!(tracker.trade(5, at(20), &session("a-2"), true), None);
+    assert_eq!(tracker.trade(5, at(20), &session("a-2"), true), []);
     assert_eq!(
         (tracker.last(), tracker.place(11)),
         (Some(5), TradePlace::Ahead),
         "it means another trade now"
     );
-    assert_eq!(tracker.trade(6, at(20), &session("a-2"), false), None);
+    assert_eq!(tracker.trade(6, at(20), &session("a-2"), false), []);
     let jump = tracker.trade(9, at(30), &session("a-3"), true);
     assert_eq!(range(jump), Some((7, 8, GapCause::Disconnect)), "a jump upward is one in a new run, too");
 }
@@ -114,10 +115,48 @@ fn after_recovery_a_gap_is_not_announced_again() {
     let mut tracker = tracker();
     tracker.recover_gap(11, 14);
     assert_eq!(tracker.place(12), TradePlace::Missing);
-    assert_eq!(tracker.trade(15, at(15), &session("a-1"), false), None);
+    assert_eq!(tracker.trade(15, at(15), &session("a-1"), false), []);
     let mut behind = TradeTracker::recovered(20, at(20), None);
     behind.recover_gap(11, 14);
     assert_eq!((behind.last(), behind.place(11)), (Some(20), TradePlace::Missing));
+}
+
+#[test]
+fn what_was_refused_is_never_missing() {
+    let mut tracker = tracker();
+    for trade_id in [11, 12, 14] {
+        tracker.refuse(trade_id, at(trade_id), &session("a-1"));
+    }
+    assert_eq!((tracker.refused(), tracker.last()), (&[(11, 12), (14, 14)][..], Some(14)));
+    assert_eq!((tracker.place(12), tracker.place(13)), (TradePlace::Known, TradePlace::Missing));
+    // Whoever takes over does not know whether 13 was told, and is told of what was refused in any order.
+    for rows in [[&[(11, 11)][..], &[(11, 12), (14, 14)]], [&[(11, 12), (14, 14)], &[(11, 11)]]] {
+        let mut heir = self::tracker();
+        rows.iter().for_each(|rows| heir.recover_refused(rows, at(14)));
+        assert_eq!(
+            (heir.last(), heir.newest_at(), heir.place(13)),
+            (Some(12), Some(at(14)), TradePlace::Next)
+        );
+        assert_eq!(heir.place(14), TradePlace::Known);
+        let mut told = heir.clone();
+        let lost = heir.trade(17, at(17), &session("a-1"), false);
+        let lost: Vec<_> = lost.iter().map(|missing| (missing.first, missing.last)).collect();
+        assert_eq!(lost, [(13, 13), (15, 16)]);
+        told.recover_gap(11, 13);
+        let places: Vec<_> = (12..=15).map(|trade_id| told.place(trade_id)).collect();
+        use TradePlace::{Known, Missing, Next};
+        assert_eq!(places, [Known, Missing, Known, Next]);
+    }
+    // What was before them may come yet.
+    let mut first = TradeTracker::default();
+    first.recover_refused(&[(5, 5)], at(5));
+    assert_eq!((first.last(), first.was_refused(5), first.place(3)), (None, true, TradePlace::Next));
+    first.trade(3, at(3), &session("a-1"), false);
+    assert_eq!(range(first.trade(6, at(6), &session("a-1"), false)), Some((4, 4, GapCause::Batched)));
+    assert!(!first.was_refused(5));
+    // In a new run the numbers may mean other trades.
+    tracker.trade(5, at(20), &session("a-2"), true);
+    assert_eq!((tracker.refused(), tracker.place(12)), (&[][..], TradePlace::Ahead));
 }
 
 #[test]
@@ -128,17 +167,21 @@ fn memory_is_bounded() {
     }
     assert_eq!((tracker.gaps.len(), tracker.sessions.len()), (OPEN_GAPS_MAX, SESSIONS_MAX));
     assert_eq!((tracker.place(11), tracker.place(13)), (TradePlace::Known, TradePlace::Missing));
+    for step in 1..=(REFUSED_ROWS_MAX as u64 + 1) {
+        tracker.refuse(10_000 + 2 * step, at(0), &session("a-1"));
+    }
+    assert_eq!((tracker.refused().len(), tracker.refused()[0]), (REFUSED_ROWS_MAX, (10_004, 10_004)));
 }
 
 #[test]
 fn the_highest_numbers_do_no_harm() {
     let mut tracker = tracker();
     assert_eq!(tracker.place(u64::MAX), TradePlace::Ahead);
-    let missing = tracker.trade(u64::MAX, at(0), &session("a-1"), false).unwrap();
-    assert_eq!((missing.first, missing.last), (11, u64::MAX - 1));
+    let missing = tracker.trade(u64::MAX, at(0), &session("a-1"), false);
+    assert_eq!(range(missing), Some((11, u64::MAX - 1, GapCause::Batched)));
     assert_eq!(tracker.place(u64::MAX), TradePlace::Known);
     let highest = Heartbeat { last_trade_id: u64::MAX, time: at(0) };
-    assert_eq!(tracker.heartbeat(&highest, &session("a-1")), None);
+    assert_eq!(tracker.heartbeat(&highest, &session("a-1")), []);
 }
 
 /// What happens to a trade on its way, and what is heard after it.

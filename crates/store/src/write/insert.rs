@@ -1,11 +1,11 @@
 //! Inserting ticks, and learning which of them were new.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
-use domain::{Decimal, UnixNanos};
+use domain::{Decimal, Instrument, UnixNanos};
 use sea_orm::{
     ColumnTrait, ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, EntityTrait, QueryFilter,
-    QueryResult, QuerySelect, Statement, Value,
+    QueryResult, QuerySelect, Statement, Value, sea_query::Expr,
 };
 
 use super::{
@@ -53,25 +53,17 @@ pub(super) async fn remove_stored_trades(
     around: &Around,
 ) -> Result<(), StoreError> {
     let in_question = |row: &Row<'_>| row.is_backfill() || around.gap_of(row).is_some();
-    let wanted: Vec<i64> =
-        prepared.rows.iter().filter(|row| in_question(row)).filter_map(|row| row.trade_id).collect();
+    let mut wanted: Vec<(&Instrument, i64)> = prepared
+        .rows
+        .iter()
+        .filter(|row| in_question(row))
+        .filter_map(|row| Some((&row.tick.instrument, row.trade_id?)))
+        .collect();
+    // So that one lookup is of few products.
+    wanted.sort_unstable();
     let mut stored = HashSet::new();
-    for trade_ids in wanted.chunks(LOOKUP_MAX) {
-        // By trade_id alone, which has an index of its own; other products have few of the same numbers.
-        let rows: Vec<(String, String, i64, i64)> = tick_history::Entity::find()
-            .select_only()
-            .columns([
-                tick_history::Column::Venue,
-                tick_history::Column::Product,
-                tick_history::Column::Run,
-                tick_history::Column::TradeId,
-            ])
-            .filter(tick_history::Column::TradeId.is_in(trade_ids.iter().copied()))
-            .into_tuple()
-            .all(transaction)
-            .await
-            .map_err(during("look up trades"))?;
-        for (venue, product, run, trade_id) in &rows {
+    for wanted in wanted.chunks(LOOKUP_MAX) {
+        for (venue, product, run, trade_id) in &look_up(transaction, wanted).await? {
             if let Some(instrument) = prepared.number_of(venue, product) {
                 // Under its run, and under any.
                 stored.extend([(instrument, Some(*run), *trade_id), (instrument, None, *trade_id)]);
@@ -85,6 +77,33 @@ pub(super) async fn remove_stored_trades(
         !(is_stored && in_question(row))
     });
     Ok(())
+}
+
+/// Of the trades with these numbers of these products, venue, product, run and number of those that are stored. By number, which
+/// has an index of its own; other products may have the same numbers.
+async fn look_up(
+    transaction: &DatabaseTransaction,
+    wanted: &[(&Instrument, i64)],
+) -> Result<Vec<(String, String, i64, i64)>, StoreError> {
+    let products: BTreeSet<&str> = wanted.iter().map(|(instrument, _)| instrument.product.as_str()).collect();
+    let trade_ids = wanted.iter().map(|(_, trade_id)| *trade_id);
+    let known = tick_history::Entity::find().select_only().columns([
+        tick_history::Column::Venue,
+        tick_history::Column::Product,
+        tick_history::Column::Run,
+        tick_history::Column::TradeId,
+    ]);
+    let known = if transaction.get_database_backend() == DbBackend::Postgres {
+        // One statement, however many there are.
+        let products: Vec<String> = products.into_iter().map(str::to_owned).collect();
+        let arrays: [Value; 2] = [trade_ids.collect::<Vec<i64>>().into(), products.into()];
+        known.filter(Expr::cust_with_values("trade_id = ANY($1) AND product = ANY($2)", arrays))
+    } else {
+        known
+            .filter(tick_history::Column::TradeId.is_in(trade_ids))
+            .filter(tick_history::Column::Product.is_in(products))
+    };
+    known.into_tuple().all(transaction).await.map_err(during("look up trades"))
 }
 
 /// Inserts the ticks that are not stored yet and returns them.

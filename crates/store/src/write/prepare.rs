@@ -91,13 +91,10 @@ impl<'a> Prepared<'a> {
         self.rows.retain(|row| !row.is_backfill() || trades.insert((row.instrument, row.trade_id)));
     }
 
-    /// Takes out the ticks before `horizon` and returns their indexes in the batch.
-    pub(super) fn remove_older_than(&mut self, horizon: Option<UnixNanos>) -> Vec<usize> {
+    /// Takes out the ticks before `horizon`, and returns them.
+    pub(super) fn remove_older_than(&mut self, horizon: Option<UnixNanos>) -> Vec<Row<'a>> {
         let Some(horizon) = horizon else { return Vec::new() };
-        let too_old = |row: &Row<'_>| row.tick.event_time < horizon;
-        let indexes = self.rows.iter().filter(|row| too_old(row)).map(|row| row.index).collect();
-        self.rows.retain(|row| !too_old(row));
-        indexes
+        self.rows.extract_if(.., |row| row.tick.event_time < horizon).collect()
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -25,12 +25,9 @@ async fn a_batch_written_again_changes_nothing(db: Database) {
     again.iter_mut().for_each(|tick| tick.receive_time = at(10_000));
     assert_eq!(
         write(&db.store, &again).await,
-        Written { inserted: 20, duplicates: 20, too_old: vec![], gaps: vec![] }
+        Written { inserted: 20, duplicates: 20, ..Written::default() }
     );
-    assert_eq!(
-        write(&db.store, &ticks).await,
-        Written { inserted: 0, duplicates: 50, too_old: vec![], gaps: vec![] }
-    );
+    assert_eq!(write(&db.store, &ticks).await, Written { inserted: 0, duplicates: 50, ..Written::default() });
     let stored = history(&db.store, &instrument("BTC-USD")).await;
     assert_eq!(stored.len(), 50);
     assert_eq!(stored[0].1.receive_time, ticks[0].receive_time);
@@ -40,7 +37,7 @@ async fn a_batch_written_again_changes_nothing(db: Database) {
 async fn repetitions_within_a_batch_count_once(db: Database) {
     let one = trade(1, at(0), "5");
     let written = write(&db.store, &[one.clone(), one.clone(), trade(2, at(0), "6"), one]).await;
-    assert_eq!(written, Written { inserted: 2, duplicates: 2, too_old: vec![], gaps: vec![] });
+    assert_eq!(written, Written { inserted: 2, duplicates: 2, ..Written::default() });
 }
 
 async fn ticks_without_trade_id_have_a_key_too(db: Database) {
@@ -54,10 +51,7 @@ async fn ticks_without_trade_id_have_a_key_too(db: Database) {
     let ticks =
         [anonymous(10), quote(11, at(0), "4"), later_run, quote(11, at(1), "4"), quote(12, at(1), "4")];
     assert_eq!(write(&db.store, &ticks).await.inserted, 5);
-    assert_eq!(
-        write(&db.store, &ticks).await,
-        Written { inserted: 0, duplicates: 5, too_old: vec![], gaps: vec![] }
-    );
+    assert_eq!(write(&db.store, &ticks).await, Written { inserted: 0, duplicates: 5, ..Written::default() });
     // The same product name elsewhere is another product.
     let mut elsewhere = quote(11, at(0), "4");
     elsewhere.instrument = domain::Instrument::new("elsewhere", "BTC-USD").unwrap();
@@ -74,14 +68,8 @@ async fn a_backfill_skips_what_is_stored_at_any_time(db: Database) {
     missing_twice.event_time = at(102);
     let other = backfilled(&trade_of("ETH-USD", 7, at(100), "5"));
     let batch = [backfilled(&live), shifted, missing.clone(), missing_twice, other];
-    assert_eq!(
-        write(&db.store, &batch).await,
-        Written { inserted: 2, duplicates: 3, too_old: vec![], gaps: vec![] }
-    );
-    assert_eq!(
-        write(&db.store, &batch).await,
-        Written { inserted: 0, duplicates: 5, too_old: vec![], gaps: vec![] }
-    );
+    assert_eq!(write(&db.store, &batch).await, Written { inserted: 2, duplicates: 3, ..Written::default() });
+    assert_eq!(write(&db.store, &batch).await, Written { inserted: 0, duplicates: 5, ..Written::default() });
     let stored: Vec<Tick> =
         history(&db.store, &instrument("BTC-USD")).await.into_iter().map(|(_, tick)| tick).collect();
     assert_eq!(stored, [live, missing]);

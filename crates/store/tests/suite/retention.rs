@@ -16,6 +16,7 @@ on_each_database!(
     bars_stay_and_are_sealed,
     deletes_in_steps,
     what_can_come_no_more_is_given_up,
+    what_is_fetched_too_late_is_left_to_its_gap,
     many_gaps_are_given_up_in_steps
 );
 
@@ -44,11 +45,11 @@ async fn old_ticks_are_dropped_and_refused(db: Database) {
     let batch =
         [hourly(0..3), hourly(60..61), vec![backfilled(&trade(2, at(HOUR), "5"))], hourly(200..201)].concat();
     let written = write(&db.store, &batch).await;
-    assert_eq!(written, Written { inserted: 1, duplicates: 2, too_old: vec![0, 1, 2], gaps: vec![] });
+    assert_eq!(written, Written { inserted: 1, duplicates: 2, too_old: vec![0, 1, 2], ..Written::default() });
     let border = [trade(900, UnixNanos::new(horizon.nanos() - 1), "5"), trade(901, horizon, "5")];
     assert_eq!(
         write(&db.store, &border).await,
-        Written { inserted: 1, duplicates: 0, too_old: vec![0], gaps: vec![] }
+        Written { inserted: 1, too_old: vec![0], ..Written::default() }
     );
 
     // It never moves back, and has nothing to do twice.
@@ -115,6 +116,22 @@ async fn what_can_come_no_more_is_given_up(db: Database) {
     let states: Vec<GapState> = states.iter().map(|gap| gap.state).collect();
     assert_eq!(states, [GapState::Unrepairable, GapState::Open, GapState::Open]);
     assert_eq!(db.store.retain(Duration::ZERO, at(24 * HOUR)).await.unwrap().gaps_given_up, []);
+}
+
+/// Filed as well, it would be in two places.
+async fn what_is_fetched_too_late_is_left_to_its_gap(db: Database) {
+    let missing = Gap { after: Some(at(22 * HOUR)), before: Some(at(23 * HOUR)), run: 1, ..gap(10, 11) };
+    db.store.record_gap(&missing).await.unwrap();
+    db.store.retain(Duration::from_secs(48 * 3600), at(60 * HOUR)).await.unwrap();
+    write(&db.store, &[backfilled(&trade(10, at(22 * HOUR), "5"))]).await;
+    // Whoever fetched it did not know the run; of the one that lies in no gap nothing else would tell.
+    db.store.retain(Duration::ZERO, at(48 * HOUR)).await.unwrap();
+    let late = [trade(11, at(22 * HOUR), "5"), trade(12, at(22 * HOUR), "5")].map(|trade| backfilled(&trade));
+    let written = write(&db.store, &late).await;
+    assert_eq!((written.inserted, written.duplicates, written.left_to_gaps), (0, 0, 1));
+    assert_eq!(written.too_old, [1]);
+    let gaps = db.store.gaps(&query("BTC-USD")).await.unwrap();
+    assert_eq!((gaps.len(), gaps[0].repaired_count, gaps[0].state), (1, 1, GapState::Unrepairable));
 }
 
 /// What one call gives up has a bound.

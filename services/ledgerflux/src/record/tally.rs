@@ -73,12 +73,13 @@ impl Tally {
 }
 
 impl OfProduct {
-    fn lose(&mut self, missing: Option<MissingTrades>) {
-        let Some(MissingTrades { first, last, .. }) = missing else { return };
-        self.gaps += 1;
-        self.missing += last - first + 1;
-        if self.shown.len() < GAPS_SHOWN_MAX {
-            self.shown.push((first, last));
+    fn lose(&mut self, missing: Vec<MissingTrades>) {
+        for MissingTrades { first, last, .. } in missing {
+            self.gaps += 1;
+            self.missing += last - first + 1;
+            if self.shown.len() < GAPS_SHOWN_MAX {
+                self.shown.push((first, last));
+            }
         }
     }
 }

@@ -104,7 +104,7 @@ fn good_ticks_go_on_and_bad_ones_are_filed_with_their_reason() {
     assert_eq!(sequences(&result), [10, 20]);
     assert_eq!((result.duplicates, result.events().len()), (1, 0));
     let filed: Vec<_> =
-        result.rejects.iter().map(|reject| (reject.reason, reject.identity.as_str())).collect();
+        result.rejects.iter().map(|filed| (filed.reject.reason, filed.reject.identity.as_str())).collect();
     assert_eq!(filed, [(RejectReason::CrossedBook, "7/1"), (RejectReason::OutOfOrder, "7/4")]);
     assert_eq!(state.position(&tick(1, 0).instrument), Some(Position { run: 0, sequence: 20 }));
 }
@@ -243,7 +243,7 @@ fn backfilled_ticks_move_no_position() {
     state.fill(batch("a-1", vec![backfilled, broken]), 2, &mut result);
     let fills = result.ticks(Fill);
     assert_eq!((fills.len(), fills[0].flags.backfilled), (1, true));
-    assert_eq!(result.rejects[0].reason, RejectReason::MissingField);
+    assert_eq!(result.rejects[0].reject.reason, RejectReason::MissingField);
     assert_eq!(state.position(&tick(1, 0).instrument), Some(Position { run: 0, sequence: 10 }));
 }
 

@@ -1,7 +1,9 @@
 //! What a round became on its way out: rejects, events, fills, ticks.
 
-use bus::{Source, fail_point};
-use domain::{EventKind, FeedEvent, RejectedTick, ShardProgress, TickBatch, UnixNanos};
+use std::collections::BTreeMap;
+
+use bus::{Bus, Source, fail_point};
+use domain::{EventKind, FeedEvent, Instrument, ShardProgress, TickBatch, UnixNanos};
 use futures::future::try_join_all;
 use metrics::{counter, gauge, histogram};
 use tracing::{info, warn};
@@ -10,11 +12,11 @@ use super::Owner;
 use crate::{
     metrics as names,
     pending::Pending,
-    round::Round,
+    round::{Refusal, Round},
     worker::{Error, bus_error},
 };
 
-/// How many rejects may be on their way at once.
+/// Of how many products rejects may be on their way at once.
 const PUBLISHES_IN_FLIGHT_MAX: usize = 64;
 
 impl Owner<'_> {
@@ -39,19 +41,21 @@ impl Owner<'_> {
         }
     }
 
-    pub(super) async fn file(&mut self, rejects: &[RejectedTick]) -> Result<(), Error> {
-        for reject in rejects {
+    /// Files what was refused: that of a product one after the other, because each says of those before it that they are filed.
+    pub(super) async fn file(&mut self, refusals: &[Refusal]) -> Result<(), Error> {
+        let mut lanes: BTreeMap<Option<&Instrument>, Vec<&Refusal>> = BTreeMap::new();
+        for refusal in refusals {
+            let reject = &refusal.reject;
             let labels = [("shard", self.label.clone()), ("reason", reject.reason.as_str().to_owned())];
             counter!(names::REJECTS, &labels).increment(1);
             if let Some(refusals) = &mut self.refusals {
                 refusals.tell(reject);
             }
+            lanes.entry(reject.instrument.as_ref()).or_default().push(refusal);
         }
-        for chunk in rejects.chunks(PUBLISHES_IN_FLIGHT_MAX) {
-            try_join_all(chunk.iter().map(|reject| self.worker.bus.publish_reject(reject)))
-                .await
-                .map_err(bus_error)?;
-            fail_point::pass("normalizer-filed");
+        let lanes: Vec<Vec<&Refusal>> = lanes.into_values().collect();
+        for lanes in lanes.chunks(PUBLISHES_IN_FLIGHT_MAX) {
+            try_join_all(lanes.iter().map(|lane| file_in_order(&self.worker.bus, lane))).await?;
         }
         Ok(())
     }
@@ -151,4 +155,16 @@ impl Owner<'_> {
             }
         });
     }
+}
+
+async fn file_in_order(bus: &Bus, refusals: &[&Refusal]) -> Result<(), Error> {
+    for Refusal { reject, trades } in refusals {
+        let filed = match trades {
+            Some(trades) => bus.publish_faulty(reject, trades).await,
+            None => bus.publish_reject(reject).await,
+        };
+        filed.map_err(bus_error)?;
+        fail_point::pass("normalizer-filed");
+    }
+    Ok(())
 }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{Fault, RejectReason, Tick, TradePlace, UnixNanos, validate};
+use domain::{Fault, RefusedTrades, RejectReason, Tick, TradePlace, validate};
 use runtime::LogGate;
 use tracing::warn;
 
@@ -37,7 +37,10 @@ impl Product {
         self.make_way(&tick, message, merging, round);
         let mut run = 0;
         if !self.is_of_an_earlier_run(&tick) {
-            self.pass(&tick, tick.event_time, message, round);
+            if let Some(trade_id) = tick.trade_id() {
+                let missing = self.trades.trade(trade_id, tick.event_time, &message.session, false);
+                self.tell(&tick.instrument, missing, &mut message.out, round);
+            }
             run = self.run();
         }
         round.filled_late += 1;
@@ -76,6 +79,10 @@ impl Product {
     ) {
         static FAULTS: LogGate = LogGate::new(FAULT_LOG_PERIOD);
         let trade_id = tick.trade_id();
+        if trade_id.is_some_and(|id| self.trades.was_refused(id)) {
+            round.duplicates += 1;
+            return;
+        }
         self.make_way(&tick, message, merging, round);
         match self.place(&tick) {
             Some(TradePlace::Known) if self.is_past(&tick) => {
@@ -98,13 +105,15 @@ impl Product {
                 }
                 return;
             }
-            // Its own time may be what is wrong with it.
-            Some(TradePlace::Next | TradePlace::Ahead) => {
-                self.pass(&tick, tick.receive_time, message, round);
-            }
             _ => {}
         }
-        round.refuse(tick, at, fault.reason(), fault.to_string());
+        if let Some(trade_id) = trade_id {
+            // Its own time may be what is wrong with it.
+            let missing = self.trades.refuse(trade_id, tick.receive_time, &message.session);
+            self.tell(&tick.instrument, missing, &mut message.out, round);
+        }
+        let trades = RefusedTrades { run: self.run(), rows: self.trades.refused().to_vec() };
+        round.refuse_trade(tick, at, fault.reason(), fault.to_string(), Some(trades));
     }
 
     /// Lets out what is held back when a trade ahead of it cannot be held: what stands before it must not be told to be
@@ -115,15 +124,6 @@ impl Product {
         {
             hold.give_up();
             self.let_out(&tick.instrument, &mut message.out, merging, round);
-        }
-    }
-
-    /// Moves on to the trade of a tick that does not go on as live, and tells what is missing before it.
-    fn pass(&mut self, tick: &Tick, time: UnixNanos, message: &mut Message, round: &Round) {
-        let Some(trade_id) = tick.trade_id() else { return };
-        if let Some(missing) = self.trades.trade(trade_id, time, &message.session, false) {
-            let gap = round.gap(&tick.instrument, self.run(), missing);
-            message.out.events.push((message.out.ticks.len(), gap));
         }
     }
 

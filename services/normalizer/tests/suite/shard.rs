@@ -46,7 +46,7 @@ async fn an_owner_dies_again_and_again_jetstream() {
     an_owner_dies_again_and_again(Substrate::JetStream).await;
 }
 
-/// A faulty trade is in one place, the rejects, also when it was the last thing that a normalizer did.
+/// Faulty trades are in one place, the rejects, also when they were the last thing that a normalizer did.
 async fn a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing(substrate: Substrate) {
     let fixture = substrate.start().await;
     let bus = fixture.bus.clone();
@@ -59,25 +59,27 @@ async fn a_faulty_trade_that_was_filed_last_is_not_told_to_be_missing(substrate:
     let mut not_positive = tick(6);
     not_positive.last_trade.as_mut().unwrap().price = Decimal::ZERO;
     sender.send(not_positive).await.unwrap();
-    let mut crossed = tick(7);
-    crossed.best_bid = Some(Quote { price: Decimal::from(2), size: None });
-    crossed.best_ask = Some(Quote { price: Decimal::ONE, size: None });
-    sender.send(crossed).await.unwrap();
+    for sequence in [7, 8] {
+        let mut crossed = tick(sequence);
+        crossed.best_bid = Some(Quote { price: Decimal::from(2), size: None });
+        crossed.best_ask = Some(Quote { price: Decimal::ONE, size: None });
+        sender.send(crossed).await.unwrap();
+    }
     eventually(SOON, || async {
         let lag = bus.lag(bus::Work::Raw, shard(&bus)).await.unwrap();
-        rejects(&bus).await == 2 && lag.pending_messages + lag.unacknowledged == 0
+        rejects(&bus).await == 3 && lag.pending_messages + lag.unacknowledged == 0
     })
     .await;
     running.task.abort();
 
     let running = start(&fixture.participant().await);
-    // 9 is missing indeed.
-    for sequence in [8, 10] {
+    // 10 is missing indeed.
+    for sequence in [9, 11] {
         sender.send(tick(sequence)).await.unwrap();
     }
     sender.close().await;
-    assert_eq!(published(&bus, 10).await, [1, 2, 3, 4, 5, 8, 10]);
-    assert_eq!((missing(&gaps(&bus).await), rejects(&bus).await), (vec![9], 2));
+    assert_eq!(published(&bus, 11).await, [1, 2, 3, 4, 5, 9, 11]);
+    assert_eq!((missing(&gaps(&bus).await), rejects(&bus).await), (vec![10], 3));
     running.stop().await;
 }
 

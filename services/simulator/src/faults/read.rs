@@ -168,6 +168,7 @@ const KINDS: [(&str, Measure, Read); 19] = [
             ("binary", Corruption::Binary),
             ("number", Corruption::Number),
             ("crossed", Corruption::Crossed),
+            ("unpriced", Corruption::Unpriced),
         ];
         let how = keys.word("how", &words).unwrap_or(Corruption::Cut);
         Kind::Corrupt { how, percent: percent(keys) }

@@ -21,14 +21,26 @@ pub(super) fn corrupted(ticker: &Message, how: Corruption, seed: u64) -> Message
             Some((before, after)) => Message::text(format!(r#"{before}"price":"0.-{after}"#)),
             None => Message::text(cut(text, &mut random)),
         },
-        Corruption::Crossed => Message::text(crossed(text).unwrap_or_else(|| cut(text, &mut random))),
+        Corruption::Crossed | Corruption::Unpriced => {
+            Message::text(faulty(text, how).unwrap_or_else(|| cut(text, &mut random)))
+        }
     }
 }
 
-/// The ticker with a best bid far above its best ask; none when it has no bid.
-pub(super) fn crossed(text: &str) -> Option<String> {
-    // One digit more in front.
-    text.split_once(r#""best_bid":""#).map(|(before, after)| format!(r#"{before}"best_bid":"1{after}"#))
+/// A ticker that can be read and is wrong; none when it has not what is to be wrong, or shall not be readable.
+pub(super) fn faulty(text: &str, how: Corruption) -> Option<String> {
+    match how {
+        // One digit more in front: far above the best ask.
+        Corruption::Crossed => text
+            .split_once(r#""best_bid":""#)
+            .map(|(before, after)| format!(r#"{before}"best_bid":"1{after}"#)),
+        Corruption::Unpriced => {
+            let (before, rest) = text.split_once(r#""price":""#)?;
+            let (_, after) = rest.split_once('"')?;
+            Some(format!(r#"{before}"price":"0"{after}"#))
+        }
+        _ => None,
+    }
 }
 
 /// Text that is no JSON.
@@ -93,6 +105,12 @@ mod tests {
         let ticker = Message::text(r#"{"type":"ticker","best_bid":"9.5","best_ask":"10.5"}"#);
         let spoilt = corrupted(&ticker, Corruption::Crossed, 1);
         assert_eq!(spoilt.to_text().unwrap(), r#"{"type":"ticker","best_bid":"19.5","best_ask":"10.5"}"#);
+    }
+
+    #[test]
+    fn a_price_of_nothing_can_be_read() {
+        let spoilt = corrupted(&Message::text(TICKER), Corruption::Unpriced, 1);
+        assert_eq!(spoilt.to_text().unwrap(), r#"{"type":"ticker","price":"0","trade_id":7}"#);
     }
 
     #[test]

@@ -4,19 +4,19 @@ use std::collections::BTreeSet;
 
 use super::*;
 
-fn crossed(mut tick: Tick) -> Tick {
+pub(super) fn crossed(mut tick: Tick) -> Tick {
     tick.best_bid = Some(Quote { price: Decimal::TWO, size: None });
     tick.best_ask = Some(Quote { price: Decimal::ONE, size: None });
     tick
 }
 
-fn without_price(mut tick: Tick) -> Tick {
+pub(super) fn without_price(mut tick: Tick) -> Tick {
     tick.last_trade.as_mut().unwrap().price = Decimal::ZERO;
     tick
 }
 
 fn refused(round: &Round) -> Vec<u64> {
-    round.rejects.iter().filter_map(|reject| reject.tick.as_ref()?.trade_id()).collect()
+    round.rejects.iter().filter_map(|filed| filed.reject.tick.as_ref()?.trade_id()).collect()
 }
 
 /// For 5 s nobody can tell a sequence that has started anew from late ticks, but their trades are new.

@@ -2,7 +2,11 @@
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
-use super::*;
+use super::{
+    places::{crossed, without_price},
+    *,
+};
+use crate::round::Refusal;
 use domain::FeedEvent;
 
 /// The streams, and the owner of the shard at the moment.
@@ -14,7 +18,10 @@ struct World {
     last_gap: Option<Gap>,
     live: Vec<TickBatch>,
     fills: Vec<TickBatch>,
-    rejects: usize,
+    /// By identity: the trade of each.
+    rejects: BTreeMap<String, u64>,
+    /// What the last reject for each reason says.
+    refused: BTreeMap<RejectReason, RecoveredRefusals>,
 }
 
 impl World {
@@ -26,7 +33,8 @@ impl World {
             last_gap: None,
             live: Vec::new(),
             fills: Vec::new(),
-            rejects: 0,
+            rejects: BTreeMap::new(),
+            refused: BTreeMap::new(),
         }
     }
 
@@ -41,6 +49,7 @@ impl World {
             if let Some(gap) = &self.last_gap {
                 self.state.recover_gap(gap);
             }
+            self.refused.values().for_each(|refused| self.state.recover_refused(refused));
             let again = self.unacknowledged.clone().into_iter().collect();
             assert!(self.attempt(again, now, None));
         }
@@ -55,13 +64,23 @@ impl World {
             }
         }
         self.state.release(&mut round);
-        self.rejects += round.rejects.len();
         // How much more goes out before the owner dies.
         let mut left = death.unwrap_or(usize::MAX);
         let mut goes_out = || {
             left = left.saturating_sub(1);
             left > 0
         };
+        for Refusal { reject, trades } in round.rejects {
+            if !goes_out() {
+                return false;
+            }
+            let tick = reject.tick.unwrap();
+            if self.rejects.insert(reject.identity, tick.trade_id().unwrap()).is_none() {
+                let (instrument, received) = (tick.instrument, tick.receive_time);
+                let recovered = RecoveredRefusals { instrument, trades: trades.unwrap(), received };
+                self.refused.insert(reject.reason, recovered);
+            }
+        }
         for step in round.steps {
             for event in step.events {
                 if !goes_out() {
@@ -131,6 +150,8 @@ struct Fate {
     /// Whether the leg waits with it for the next one, so that they travel together.
     joins: [bool; 2],
     reconnects: bool,
+    /// 1: its book is crossed, 2: its price is none.
+    fault: u8,
     /// How much of a round goes out before the owner dies in it.
     death: Option<usize>,
 }
@@ -142,13 +163,15 @@ fn fate() -> impl Strategy<Value = Fate> {
         [0u64..60, 0u64..60],
         [proptest::bool::weighted(0.3), proptest::bool::weighted(0.3)],
         proptest::bool::weighted(0.05),
+        prop_oneof![2 => Just(0u8), 1 => Just(1u8), 1 => Just(2u8)],
         proptest::option::weighted(0.1, 1usize..8),
     )
-        .prop_map(|(kept, delay_millis, joins, reconnects, death)| Fate {
+        .prop_map(|(kept, delay_millis, joins, reconnects, fault, death)| Fate {
             kept,
             delay_millis,
             joins,
             reconnects,
+            fault,
             death,
         })
 }
@@ -164,7 +187,12 @@ fn messages(fates: &[Fate], slowness: u64) -> Vec<(u64, TickBatch, Option<usize>
             let trade_id = FIRST + index as u64;
             stored = stored.max(index as u64 * 10 + fate.delay_millis[leg] * slowness);
             if fate.kept[leg] {
-                together.push(trade(trade_id, trade_id * 10, index as i64 / 100));
+                let sound = trade(trade_id, trade_id * 10, index as i64 / 100);
+                together.push(match fate.fault {
+                    1 => crossed(sound),
+                    2 => without_price(sound),
+                    _ => sound,
+                });
             }
             let last = index + 1 == fates.len();
             if !together.is_empty() && (last || !fate.joins[leg] || together.len() == 3) {
@@ -215,8 +243,9 @@ proptest! {
         per_round in 1usize..5,
         deaths in proptest::bool::ANY,
     ) {
+        fates.iter_mut().for_each(|fate| fate.fault = 0);
         let world = play(&mut fates, per_round, deaths, 1);
-        prop_assert_eq!((world.state.held(), world.unacknowledged.len(), world.rejects), (0, 0, 0));
+        prop_assert_eq!((world.state.held(), world.unacknowledged.len(), world.rejects.len()), (0, 0, 0));
         prop_assert!(world.is_in_order());
         let (kept, lost) = kept_and_lost(&fates);
         prop_assert_eq!((world.missing(), World::trades(&world.fills)), (lost, vec![]));
@@ -229,8 +258,9 @@ proptest! {
         mut fates in proptest::collection::vec(fate(), 2..120),
         per_round in 1usize..5,
     ) {
+        fates.iter_mut().for_each(|fate| fate.fault = 0);
         let world = play(&mut fates, per_round, false, 20);
-        prop_assert_eq!((world.state.held(), world.unacknowledged.len(), world.rejects), (0, 0, 0));
+        prop_assert_eq!((world.state.held(), world.unacknowledged.len(), world.rejects.len()), (0, 0, 0));
         prop_assert!(world.is_in_order());
         let (kept, mut lost) = kept_and_lost(&fates);
         let fills = World::trades(&world.fills);
@@ -240,5 +270,30 @@ proptest! {
         let mut out = [World::trades(&world.live), fills].concat();
         out.sort_unstable();
         prop_assert_eq!(out, kept);
+    }
+
+    /// What is faulty is in the rejects and nowhere else, however many there are in a row and whenever the owner dies.
+    #[test]
+    fn whatever_dies_what_is_refused_has_its_place(
+        mut fates in proptest::collection::vec(fate(), 2..120),
+        per_round in 1usize..5,
+    ) {
+        let end = fates.len() - 1;
+        for (index, fate) in fates.iter_mut().enumerate() {
+            fate.kept[1] = false;
+            fate.fault = if index == 0 || index == end { 0 } else { fate.fault };
+            // The other leg has the edges only, and is not to jump ahead with the last one.
+            fate.delay_millis[1] = if index == end { 1_000 } else { 0 };
+        }
+        let world = play(&mut fates, per_round, true, 1);
+        prop_assert_eq!((world.state.held(), world.unacknowledged.len()), (0, 0));
+        prop_assert!(world.is_in_order());
+        let (kept, lost) = kept_and_lost(&fates);
+        let is_sound = |trade_id: &u64| fates[usize::try_from(trade_id - FIRST).unwrap()].fault == 0;
+        let (sound, faulty): (Vec<_>, Vec<_>) = kept.into_iter().partition(is_sound);
+        let mut filed: Vec<u64> = world.rejects.values().copied().collect();
+        filed.sort_unstable();
+        prop_assert_eq!((World::trades(&world.live), filed), (sound, faulty));
+        prop_assert_eq!((world.missing(), World::trades(&world.fills)), (lost, vec![]));
     }
 }
