@@ -84,7 +84,7 @@ async fn measure() {
     for (name, (small, large)) in ["ListTicks", "GetSnapshot"].iter().zip(paged[0].iter().zip(&paged[1])) {
         println!("  {name:<12} {:.2}", large.at(99).as_secs_f64() / small.at(99).as_secs_f64());
     }
-    retention::measure(&server).await;
+    Box::pin(retention::measure(&server)).await;
     server.stop().await;
 }
 
