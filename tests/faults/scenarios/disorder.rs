@@ -16,8 +16,6 @@ use crate::{
     world::{Setup, World},
 };
 
-/// Nobody can tell a new sequence from late ticks of the old one for so long.
-const UNDECIDED: Duration = Duration::from_secs(5);
 /// How long what is wrong is sent to processes that stay; twice as long where the sequence starts anew.
 const LASTS: Duration = Duration::from_secs(20);
 
@@ -106,7 +104,6 @@ fn disorder(setup: &mut Setup) {
 fn anew(rules: &mut Rules) {
     feed_broken(rules);
     disordered(rules);
-    rules.live_within += UNDECIDED;
 }
 
 /// Ticks that are refused, and a few that are missing: a faulty one may be the first after a gap.

@@ -42,11 +42,7 @@ pub(super) fn scenarios() -> Vec<Scenario> {
         Scenario::new("exchange-half-open", "the connection to the exchange is half-open", |w| {
             exchange_half_open(w).boxed_local()
         })
-        .rules(|rules| {
-            feed_broken(rules);
-            // It does not end before it is noticed, and a feed may be mute for `feed.idle_timeout`.
-            rules.live_within += Duration::from_secs(30);
-        }),
+        .rules(feed_broken),
     ]
 }
 

@@ -20,7 +20,7 @@ fn tracker() -> TradeTracker {
     TradeTracker::recovered(10, at(10), Some(&session("a-1")))
 }
 
-fn range(missing: Vec<MissingTrades>) -> Option<(u64, u64, GapCause)> {
+fn range(missing: &[MissingTrades]) -> Option<(u64, u64, GapCause)> {
     assert!(missing.len() < 2, "{missing:?}");
     missing.first().map(|missing| (missing.first, missing.last, missing.cause))
 }
@@ -46,7 +46,7 @@ fn the_cause_is_told_by_who_brings_the_next_trade() {
         assert_eq!(missing, [MissingTrades { first: 11, last: 12, after, before, cause }]);
     }
     let mut unknown = TradeTracker::recovered(10, at(10), None);
-    assert_eq!(range(unknown.trade(12, at(12), &session("a-1"), false)), Some((11, 11, GapCause::Restart)));
+    assert_eq!(range(&unknown.trade(12, at(12), &session("a-1"), false)), Some((11, 11, GapCause::Restart)));
 }
 
 /// Of two ingestors that take turns neither was restarted.
@@ -54,9 +54,9 @@ fn the_cause_is_told_by_who_brings_the_next_trade() {
 fn a_second_ingestor_is_no_restart() {
     let mut tracker = tracker();
     tracker.trade(11, at(11), &session("b-1"), false);
-    assert_eq!(range(tracker.trade(13, at(13), &session("a-1"), false)), Some((12, 12, GapCause::Batched)));
+    assert_eq!(range(&tracker.trade(13, at(13), &session("a-1"), false)), Some((12, 12, GapCause::Batched)));
     assert_eq!(
-        range(tracker.trade(15, at(15), &session("b-2"), false)),
+        range(&tracker.trade(15, at(15), &session("b-2"), false)),
         Some((14, 14, GapCause::Disconnect))
     );
 }
@@ -71,7 +71,7 @@ fn heartbeats_tell_of_what_no_trade_told() {
     assert_eq!(missing, [MissingTrades { first: 11, last: 12, after, before, cause }]);
     assert_eq!(tracker.heartbeat(&heartbeat(12), &session("a-1")), [], "told once");
     let next = tracker.heartbeat(&heartbeat(13), &session("a-2"));
-    assert_eq!(range(next), Some((13, 13, GapCause::Disconnect)));
+    assert_eq!(range(&next), Some((13, 13, GapCause::Disconnect)));
     assert_eq!(tracker.trade(14, at(14), &session("a-2"), false), []);
 }
 
@@ -80,7 +80,7 @@ fn the_first_heartbeat_says_where_the_trades_begin() {
     let mut tracker = TradeTracker::default();
     assert_eq!(tracker.heartbeat(&heartbeat(500), &session("a-1")), []);
     let missing = tracker.trade(502, at(502), &session("a-1"), false);
-    assert_eq!(range(missing), Some((501, 501, GapCause::Batched)));
+    assert_eq!(range(&missing), Some((501, 501, GapCause::Batched)));
 }
 
 #[test]
@@ -107,7 +107,7 @@ fn in_a_new_run_numbers_may_start_anew() {
     );
     assert_eq!(tracker.trade(6, at(20), &session("a-2"), false), []);
     let jump = tracker.trade(9, at(30), &session("a-3"), true);
-    assert_eq!(range(jump), Some((7, 8, GapCause::Disconnect)), "a jump upward is one in a new run, too");
+    assert_eq!(range(&jump), Some((7, 8, GapCause::Disconnect)), "a jump upward is one in a new run, too");
 }
 
 #[test]
@@ -152,7 +152,7 @@ fn what_was_refused_is_never_missing() {
     first.recover_refused(&[(5, 5)], at(5));
     assert_eq!((first.last(), first.was_refused(5), first.place(3)), (None, true, TradePlace::Next));
     first.trade(3, at(3), &session("a-1"), false);
-    assert_eq!(range(first.trade(6, at(6), &session("a-1"), false)), Some((4, 4, GapCause::Batched)));
+    assert_eq!(range(&first.trade(6, at(6), &session("a-1"), false)), Some((4, 4, GapCause::Batched)));
     assert!(!first.was_refused(5));
     // In a new run the numbers may mean other trades.
     tracker.trade(5, at(20), &session("a-2"), true);
@@ -178,7 +178,7 @@ fn the_highest_numbers_do_no_harm() {
     let mut tracker = tracker();
     assert_eq!(tracker.place(u64::MAX), TradePlace::Ahead);
     let missing = tracker.trade(u64::MAX, at(0), &session("a-1"), false);
-    assert_eq!(range(missing), Some((11, u64::MAX - 1, GapCause::Batched)));
+    assert_eq!(range(&missing), Some((11, u64::MAX - 1, GapCause::Batched)));
     assert_eq!(tracker.place(u64::MAX), TradePlace::Known);
     let highest = Heartbeat { last_trade_id: u64::MAX, time: at(0) };
     assert_eq!(tracker.heartbeat(&highest, &session("a-1")), []);

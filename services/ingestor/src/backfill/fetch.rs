@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 
-use bus::Bus;
+use bus::{Bus, Work};
 use domain::{BATCH_TICKS_MAX, FeedSession, Instrument, Tick, TickBatch, UnixNanos};
 use metrics::counter;
 use runtime::{Backoff, ErrorChain, LogGate};
@@ -18,6 +18,11 @@ use crate::rest::{AskError, Rest};
 const PUBLISH_DELAY_MIN: Duration = Duration::from_millis(100);
 const PUBLISH_DELAY_MAX: Duration = Duration::from_secs(5);
 const FAILURE_PERIOD: Duration = Duration::from_secs(60);
+/// With more messages than this waiting for a worker of the shard, it is behind.
+const BEHIND_MESSAGES: u64 = 100;
+/// For how long what is fetched at a time lets the others go first, at most.
+const GIVE_WAY_MAX: Duration = Duration::from_secs(5);
+const GIVE_WAY_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What came of a job.
 #[derive(Debug)]
@@ -41,6 +46,7 @@ pub(super) async fn fetch(bus: &Bus, rest: &Rest, feed: &FeedSession, job: &Job)
         Ok((trades, absent)) => {
             let ids: Vec<u64> = trades.keys().copied().collect();
             debug!(%product, ?range, trades = ids.len(), "missing trades were fetched");
+            give_way(bus, &job.instrument).await;
             publish(bus, feed, &job.instrument, trades.into_values()).await;
             Fetched::Answered { trades: ids, absent }
         }
@@ -72,6 +78,25 @@ async fn ask(rest: &Rest, job: &Job) -> Result<(Trades, Vec<RangeInclusive<u64>>
         trades.extend(wanted.map(|trade| (trade.trade_id, trade)));
     }
     Ok((trades, absent))
+}
+
+/// Waits while the shard of the product is behind: after an outage of the broker or the database what is live has waited for
+/// long enough, and what is missing can wait a little longer.
+async fn give_way(bus: &Bus, instrument: &Instrument) {
+    let shard = bus.shards().shard_of(instrument);
+    let is_behind = async || {
+        for work in [Work::Ticks, Work::Raw] {
+            // Of a broker that does not answer whoever publishes will hear.
+            if bus.lag(work, shard).await.is_ok_and(|lag| lag.pending_messages > BEHIND_MESSAGES) {
+                return true;
+            }
+        }
+        false
+    };
+    let since = Instant::now();
+    while since.elapsed() < GIVE_WAY_MAX && is_behind().await {
+        tokio::time::sleep(GIVE_WAY_INTERVAL).await;
+    }
 }
 
 async fn publish(
