@@ -143,12 +143,15 @@ impl Outlet {
             let Some(newest) = self.courses.get(&product).and_then(|course| course.newest.clone()) else {
                 continue;
             };
-            if self.deliver(&client, &newest).await
-                && let Some(mut record) =
-                    self.courses.get_mut(&product).and_then(|course| course.unsent.take())
-            {
+            if !self.deliver(&client, &newest).await {
+                continue;
+            }
+            if let Some(mut record) = self.courses.get_mut(&product).and_then(|course| course.unsent.take()) {
                 record.sent = true;
                 self.write(record).await;
+            } else if let Some(record) = self.waiting.record_of(&product, &newest) {
+                // It is late for others, who may be gone before it is due.
+                record.sent = true;
             }
         }
     }

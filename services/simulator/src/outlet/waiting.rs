@@ -82,6 +82,13 @@ impl Waiting {
         }
     }
 
+    /// The record that travels with a ticker.
+    pub(super) fn record_of(&mut self, product: &str, ticker: &Message) -> Option<&mut Record> {
+        let gathered = self.gathered.values_mut().flat_map(|gathered| &mut gathered.held);
+        let mut held = self.timed.values_mut().chain(gathered);
+        held.find(|held| held.product == product && held.ticker == *ticker)?.record.as_mut()
+    }
+
     /// When the client's next ticker of the product may go out at the earliest.
     pub(super) fn behind(&self, client: u64, product: &str, now: Instant) -> Option<Instant> {
         if self.timed.is_empty() {

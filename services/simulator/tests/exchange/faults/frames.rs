@@ -191,6 +191,23 @@ async fn chance_is_the_same_for_the_same_seed() {
     assert_eq!(runs[0], runs[1]);
 }
 
+/// Whoever it was late for is gone when it is due.
+#[tokio::test]
+async fn a_late_ticker_with_which_somebody_was_greeted_was_sent() {
+    let folder = tempfile::tempdir().unwrap();
+    let exchange =
+        Exchange::start(recording(&folder, &lines(10), &["delay:after_ticks=9,count=1,by=30s"])).await;
+    let mut first = Client::subscribed(&exchange.url, &["BTC-USD"], &["ticker"]).await;
+    assert_eq!(first.texts(9).await.len(), 9);
+    drop(first);
+    let mut second = Client::subscribed(&exchange.url, &["BTC-USD"], &["ticker"]).await;
+    assert_eq!(second.texts(1).await, lines(10)[9..]);
+    drop(second);
+    exchange.stop().await;
+    let truth = truth(&folder.path().join("truth.jsonl"));
+    assert_eq!(truth.iter().filter(|line| line["sent"] == true).count(), 10);
+}
+
 #[tokio::test]
 async fn a_delay_keeps_the_order() {
     let folder = tempfile::tempdir().unwrap();
