@@ -99,6 +99,7 @@ impl Options {
             calm: Duration::from_secs(2),
             environment: Vec::new(),
             exchange: Vec::new(),
+            nats_nodes: 1,
             nats_store: None,
             postgres_data: None,
         }

@@ -2,6 +2,7 @@
 
 mod broker;
 mod clock;
+mod cluster;
 mod database;
 mod disk;
 mod disorder;
@@ -129,6 +130,7 @@ pub(crate) fn all() -> Vec<Scenario> {
     let parts = [
         processes::scenarios(),
         broker::scenarios(),
+        cluster::scenarios(),
         database::scenarios(),
         network::scenarios(),
         feed::scenarios(),

@@ -162,8 +162,11 @@ async fn follow_grpc(address: &str, seen: &Mutex<Seen>) -> anyhow::Result<()> {
 pub(crate) type Accepted = BTreeMap<String, BTreeSet<u64>>;
 
 /// Listens to what ingestors publish, beside the stream: what is seen here has reached the broker.
-pub(crate) async fn witness(nats: &str) -> Watched<Accepted> {
+pub(crate) async fn witness(nats: &[String]) -> Watched<Accepted> {
+    // Of several nodes another one is looked for when one says nothing; one alone is waited for.
+    let ping_interval = Duration::from_secs(if nats.len() > 1 { 1 } else { 60 });
     let options = async_nats::ConnectOptions::new()
+        .ping_interval(ping_interval)
         .retry_on_initial_connect()
         .subscription_capacity(1 << 18)
         .reconnect_delay_callback(|_| Duration::from_millis(20));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use testkit::{NatsServer, Postgres, Process, Proxy, Scratch};
+use testkit::{NatsCluster, NatsServer, Postgres, Process, Proxy, Scratch};
 
 use crate::{
     check::{self, Line, Rules, Sums},
@@ -37,7 +37,9 @@ pub(crate) struct Setup {
     pub(crate) environment: Vec<(String, String)>,
     /// More arguments of the exchange.
     pub(crate) exchange: Vec<String>,
-    /// Where the broker keeps its data, and the database its own, instead of a temporary directory.
+    /// How many nodes the broker is: one, or three that keep a copy of everything each.
+    pub(crate) nats_nodes: u16,
+    /// Where a broker of one node keeps its data, and the database its own, instead of a temporary directory.
     pub(crate) nats_store: Option<PathBuf>,
     pub(crate) postgres_data: Option<PathBuf>,
 }
@@ -46,7 +48,7 @@ pub(crate) struct Setup {
 pub(crate) struct World {
     pub(crate) setup: Setup,
     pub(crate) rng: fastrand::Rng,
-    pub(crate) nats: NatsServer,
+    pub(crate) nats: NatsCluster,
     pub(crate) postgres: Postgres,
     pub(crate) database: String,
     pub(crate) surroundings: Surroundings,
@@ -71,7 +73,10 @@ pub(crate) struct Verdict {
 impl World {
     /// Starts everything, and returns when ticks come out at every exit.
     pub(crate) async fn start(setup: Setup) -> World {
-        let nats = NatsServer::start_in(setup.nats_store.as_deref(), "").await;
+        let nats = match setup.nats_nodes {
+            1 => NatsServer::start_in(setup.nats_store.as_deref(), "").await.into(),
+            _ => NatsCluster::start().await,
+        };
         let postgres = match &setup.postgres_data {
             Some(home) => Postgres::start_in(home, &[]).await,
             None => Postgres::start().await,
@@ -87,7 +92,7 @@ impl World {
             websocket: subscribers::websocket(clients.clone(), products.clone()),
             grpc: subscribers::grpc(clients.clone()),
             resuming: resuming(clients, products.clone()),
-            accepted: subscribers::witness(&nats.url()).await,
+            accepted: subscribers::witness(&nats.urls()).await,
             life: Life::new(&database, products),
             started: Instant::now(),
             scratch: Scratch::new(),
@@ -104,7 +109,6 @@ impl World {
             world.start_role(role, &[]).await;
         }
         world.is_live("the start").await;
-        world.life.forget();
         world
     }
 
@@ -146,21 +150,28 @@ impl World {
 
     /// Measures how long it takes from now, the end of an outage, until ticks come out at every exit again.
     pub(crate) async fn recovers(&mut self, fault: &str) {
-        let (took, last) = self.is_live(fault).await;
-        let at = self.started.elapsed().as_secs_f64();
-        println!("    {at:6.1} s  {fault}: live again after {:.2} s; last: {last}", took.as_secs_f64());
+        let took = self.is_live(fault).await;
+        self.life.recoveries.entry(fault.to_owned()).or_default().push(took);
     }
 
-    async fn is_live(&mut self, fault: &str) -> (Duration, String) {
+    /// Waits until ticks come out at every exit although a fault goes on that began now, for at most `limit`.
+    pub(crate) async fn goes_on(&mut self, fault: &str, limit: Duration) {
+        let took = self.is_live(fault).await;
+        assert!(took <= limit, "{fault} holds up everything: not live within {limit:?}, but after {took:?}");
+    }
+
+    async fn is_live(&mut self, fault: &str) -> Duration {
         let since = Instant::now();
         let mut addresses = Vec::new();
         for (role, process) in &mut self.processes {
             addresses.push((role.name(), process.address("ops", START).await));
         }
         let query = self.surroundings.links.get("query").address();
-        self.life
-            .await_live(fault, since, &addresses, &query, [&self.websocket, &self.grpc, &self.resuming])
-            .await
+        let clients = [&self.websocket, &self.grpc, &self.resuming];
+        let (took, last) = self.life.await_live(fault, since, &addresses, &query, clients).await;
+        let at = self.started.elapsed().as_secs_f64();
+        println!("    {at:6.1} s  {fault}: live again after {:.2} s; last: {last}", took.as_secs_f64());
+        took
     }
 
     /// Lets the load go on for a while.
@@ -216,7 +227,7 @@ impl World {
     /// Waits until nothing is on its way any more.
     async fn settle(&mut self) -> bus::Bus {
         let config = bus::Config {
-            nats: Some(bus::ServerUrl::new(&self.nats.url()).expect("the address of the broker")),
+            nats: Some(bus::ServerUrl::new(&self.nats.nodes()[0].url()).expect("the address of the broker")),
             shards: domain::ShardCount::new(u64::from(self.setup.shards)).expect("a count of shards"),
             ..bus::Config::default()
         };
@@ -252,9 +263,11 @@ impl World {
         Line { check: "drain", ok: bad.is_empty(), told: format!("{} roles ended badly {bad:?}", bad.len()) }
     }
 
-    /// What each process has logged, for whoever looks for a reason.
+    /// What each role and each node of the broker has logged, for whoever looks for a reason.
     pub(crate) fn logs(&self) -> Vec<(String, String)> {
-        self.processes.iter().map(|(role, process)| (role.name(), process.stderr())).collect()
+        let roles = self.processes.iter().map(|(role, process)| (role.name(), process.stderr()));
+        let nodes = self.nats.nodes().iter().enumerate();
+        roles.chain(nodes.map(|(index, node)| (format!("nats-{index}"), node.log()))).collect()
     }
 }
 
@@ -279,19 +292,21 @@ pub(crate) fn products(count: u16) -> Vec<String> {
 
 async fn surroundings(
     setup: &Setup,
-    nats: &NatsServer,
+    nats: &NatsCluster,
     postgres: &Postgres,
     database: &str,
     products: &[String],
 ) -> Surroundings {
     let mut links = Links::default();
-    let (nats, postgres) = (format!("127.0.0.1:{}", nats.port()), format!("127.0.0.1:{}", postgres.port()));
+    let postgres = format!("127.0.0.1:{}", postgres.port());
+    // Each role begins at another node.
+    let mut nodes = nats.nodes().iter().map(|node| format!("127.0.0.1:{}", node.port())).cycle();
     // Nobody listens there yet; the target is set when the server has told its port.
     for name in ["exchange", "clients", "query"] {
         links.add(name.into(), "127.0.0.1:9").await;
     }
     for role in roles(setup) {
-        links.add(format!("nats-{}", role.name()), &nats).await;
+        links.add(format!("nats-{}", role.name()), &nodes.next().expect("a broker has a node")).await;
         if matches!(role, Role::Snapshotter(_) | Role::Query) {
             links.add(format!("database-{}", role.name()), &postgres).await;
         }

@@ -7,7 +7,7 @@ use opentelemetry::Context;
 use thiserror::Error;
 
 use crate::{
-    BrokerError, Bus, Reconnections, Source, StreamKind, Undecodable,
+    BrokerError, Bus, Reconnections, Source, StreamKind, StreamState, Undecodable,
     broker::{OrderedReader, Read, Start},
     codec::{self, Payload},
     headers::HISTORY,
@@ -97,8 +97,14 @@ pub struct Follower<T> {
     delays: RetryDelays,
     reconnections: Reconnections,
     failed: bool,
+    /// How often in a row the stream ended before what was read from it.
+    short: u32,
     content: PhantomData<T>,
 }
+
+/// How often the same stream may end before what was read from it until that is believed: for some seconds a new leader
+/// in a cluster may not have taken up yet what the one before had, and only a broker that lost data stays there.
+const SHORT_MAX: u32 = 8;
 
 /// Follows `LF_TICKS`, backfills included.
 pub type TickFollower = Follower<TickBatch>;
@@ -120,6 +126,18 @@ struct Attached {
     found: Option<FollowError>,
     /// Read already, and to be given out next.
     held: Option<Read>,
+}
+
+impl Attached {
+    /// The next message that was not read yet: on a node of a cluster that is behind, a reader begins where that node ends.
+    async fn unread(&mut self) -> Result<Read, BrokerError> {
+        loop {
+            let read = self.reader.next().await?;
+            if read.stored.sequence > self.last {
+                return Ok(read);
+            }
+        }
+    }
 }
 
 impl Bus {
@@ -162,6 +180,7 @@ impl<T: Payload> Follower<T> {
             delays: bus.retry_delays(),
             reconnections: bus.reconnections(),
             failed: false,
+            short: 0,
             content: PhantomData,
         }
     }
@@ -177,10 +196,24 @@ impl<T: Payload> Follower<T> {
         }
         self.failed = true;
         let reader = self.bus.broker.read(self.stream, self.start).await?;
+        self.refuse_short(reader.state())?;
         self.failed = false;
         let pending = reader.initial_pending();
         self.attached = Some(self.attached(reader));
         Ok(pending)
+    }
+
+    fn refuse_short(&mut self, state: StreamState) -> Result<(), BrokerError> {
+        let is_short = matches!(self.start, Start::After(after) if state.last_sequence < after);
+        if !is_short || self.created != Some(state.created) {
+            self.short = 0;
+            return Ok(());
+        }
+        self.short += 1;
+        if self.short > SHORT_MAX {
+            return Ok(());
+        }
+        Err(BrokerError::new("read", self.stream.label(), "the stream ends before what was read from it"))
     }
 
     /// When the stream was created that is followed: another time is another stream, in which no sequence of the one
@@ -201,7 +234,7 @@ impl<T: Payload> Follower<T> {
         }
         let read = match attached.held.take() {
             Some(read) => read,
-            None => match attached.reader.next().await {
+            None => match attached.unread().await {
                 Ok(read) => read,
                 Err(error) => {
                     self.detach();

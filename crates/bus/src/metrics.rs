@@ -107,6 +107,7 @@ pub(crate) enum Refusal {
     TakenOver,
     Fenced,
     Bystander,
+    OnItsWay,
 }
 
 impl Refusal {
@@ -118,6 +119,7 @@ impl Refusal {
             Self::TakenOver => "taken_over",
             Self::Fenced => "fenced",
             Self::Bystander => "bystander",
+            Self::OnItsWay => "on_its_way",
         }
     }
 }

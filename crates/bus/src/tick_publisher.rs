@@ -276,6 +276,14 @@ impl TickPublisher {
         let last = last_message(&self.bus.broker, message)
             .await
             .map_err(|source| PublishError::Unavailable { subject: subject(), source })?;
+        // In a cluster a message counts as soon as it is taken up, and can be read once enough replicas have it. Refused though
+        // nothing has come since: one is on its way, most likely an earlier attempt of our own. It arrives or is dropped.
+        if message.expected_last == Some(last.as_ref().map_or(0, |last| last.sequence)) {
+            metrics::refused(Refusal::OnItsWay);
+            let stream = self.bus.stream_name(message.stream);
+            let source = BrokerError::new("publish", &stream, "another message of the subject is on its way");
+            return Err(PublishError::Unavailable { subject: subject(), source });
+        }
         let Some(last) = last else {
             metrics::refused(Refusal::AgedOut);
             return Ok(Explained::RepeatAfter(0));

@@ -2,7 +2,7 @@
 //!
 //! It is a dev-dependency only and knows nothing of the domain. Everything it starts listens on a random loopback
 //! port and ends when its handle is dropped, also when a test panics, and even when the test process is killed.
-//! Entry types: [`NatsServer`], [`Postgres`], [`Process`], [`Proxy`], [`TlsMaterial`], and [`eventually`] to wait for a condition
+//! Entry types: [`NatsServer`], [`NatsCluster`], [`Postgres`], [`Process`], [`Proxy`], [`TlsMaterial`], and [`eventually`] to wait for a condition
 //! instead of a time.
 //!
 //! Because only tests use it, its functions panic with a clear message instead of returning errors that every test
@@ -19,7 +19,7 @@ mod tls;
 mod tools;
 
 pub use eventually::{Outcome, eventually};
-pub use nats::NatsServer;
+pub use nats::{NatsCluster, NatsServer};
 pub use postgres::Postgres;
 pub use process::{Process, ProcessBuilder};
 pub use proxy::{Fault, Proxy, Toward};

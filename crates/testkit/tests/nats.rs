@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use testkit::NatsServer;
+use testkit::{NatsCluster, NatsServer};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -47,10 +47,15 @@ impl Client {
 
     /// Whether a PONG comes; the server may say other things before.
     fn is_answered_within(&mut self, patience: Duration) -> bool {
+        self.hears("PONG\r\n", patience)
+    }
+
+    /// Whether a line comes that starts like this.
+    fn hears(&mut self, start: &str, patience: Duration) -> bool {
         self.stream.set_read_timeout(Some(patience)).unwrap();
         let mut line = String::new();
         while self.lines.read_line(&mut line).is_ok_and(|length| length > 0) {
-            if line == "PONG\r\n" {
+            if line.starts_with(start) {
                 return true;
             }
             line.clear();
@@ -123,4 +128,28 @@ async fn more_configuration_is_taken() {
 #[should_panic(expected = "nats-server did not start")]
 async fn bad_configuration_fails_with_the_log() {
     NatsServer::start_with("no_such_option: 1").await;
+}
+
+/// What is stored needs two nodes of three, so that one that is cut off stores nothing: nothing goes round the proxies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_is_cut_off_stores_nothing_until_it_is_back() {
+    let mut cluster = NatsCluster::start().await;
+    let mut client = Client::connect(&cluster.nodes()[0]);
+    let config = "{\"name\":\"kept\",\"subjects\":[\"kept.>\"],\"num_replicas\":3}";
+    let created = client.request("$JS.API.STREAM.CREATE.kept", config);
+    assert!(created.contains("\"did_create\":true"), "{created}");
+    assert!(client.publish().contains("\"seq\":1"));
+    let leader = cluster.leader_of("kept").await;
+    let mut client = Client::connect(&cluster.nodes()[leader]);
+    cluster.isolate(leader);
+    client.send("PUB kept.a answer 1\r\n2\r\n");
+    // Shorter than the 4 s after which the others would have a leader of their own, and the message would be in vain.
+    assert!(!client.hears("MSG answer", Duration::from_secs(2)));
+    cluster.rejoin(leader);
+    assert!(client.hears("MSG answer", PATIENCE));
+    assert!(client.line().contains("\"seq\":2"));
+    cluster.node(leader).kill().await;
+    let other = cluster.leader_of("kept").await;
+    assert_ne!(other, leader);
+    assert!(Client::connect(&cluster.nodes()[other]).stream_info().contains("\"messages\":2"));
 }

@@ -17,7 +17,8 @@ pub struct Config {
     pub fenced_wait: Duration,
     /// After so many failures at one message, for a reason that lies in it, it is filed among the rejects.
     pub deliveries_max: u32,
-    /// The longest wait between two attempts after a failure; they begin at 100 ms and double.
+    /// The longest wait between two attempts after a failure; they begin at 100 ms and double. Short, because only a
+    /// connection that comes back ends it early: a cluster that has a leader again tells nobody.
     pub retry_delay_max: Duration,
     /// How long the drain at shutdown goes on with what is still waiting.
     pub drain_max: Duration,
@@ -31,7 +32,7 @@ impl Default for Config {
             merge_wait: Duration::from_millis(250),
             fenced_wait: Duration::from_secs(30),
             deliveries_max: 5,
-            retry_delay_max: Duration::from_secs(10),
+            retry_delay_max: Duration::from_secs(2),
             drain_max: Duration::from_secs(5),
         }
     }

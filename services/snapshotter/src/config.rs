@@ -21,7 +21,8 @@ pub struct Config {
     pub retention_interval: Duration,
     /// After so many failures at one message, for a reason that lies in it, it is filed among the rejects.
     pub deliveries_max: u32,
-    /// The longest wait between two attempts after a failure; they begin at 100 ms and double.
+    /// The longest wait between two attempts after a failure; they begin at 100 ms and double. Short, because only a
+    /// connection that comes back ends it early: a cluster that has a leader again tells nobody.
     pub retry_delay_max: Duration,
     /// How long a writer waits that gave way to one that started later, before it looks again; doubles each time, up to 16
     /// times this.
@@ -40,7 +41,7 @@ impl Default for Config {
             keep: None,
             retention_interval: Duration::from_secs(60),
             deliveries_max: 5,
-            retry_delay_max: Duration::from_secs(10),
+            retry_delay_max: Duration::from_secs(2),
             fenced_wait: Duration::from_secs(30),
             drain_max: Duration::from_secs(5),
         }

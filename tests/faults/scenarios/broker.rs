@@ -48,38 +48,38 @@ pub(super) fn scenarios() -> Vec<Scenario> {
 async fn kills(world: &mut World) {
     for _ in 0..(world.setup.count / 4).max(1) {
         world.random_moment(Duration::from_secs(2)).await;
-        world.nats.kill().await;
-        world.nats.restart().await;
+        world.nats.node(0).kill().await;
+        world.nats.node(0).restart().await;
         world.recovers("kill -9 nats-server").await;
     }
 }
 
 async fn restarts(world: &mut World) {
-    world.nats.restart().await;
+    world.nats.node(0).restart().await;
     world.recovers("restart of nats-server").await;
 }
 
 async fn away(world: &mut World) {
-    world.nats.stop().await;
+    world.nats.node(0).stop().await;
     world.load_for(AWAY).await;
-    world.nats.restart().await;
+    world.nats.node(0).restart().await;
     world.recovers("nats-server away").await;
 }
 
 async fn freezes(world: &mut World) {
-    world.nats.pause().await;
+    world.nats.node(0).pause().await;
     world.load_for(super::FROZEN).await;
-    world.nats.resume();
+    world.nats.node(0).resume();
     world.recovers("nats-server frozen").await;
 }
 
 async fn wiped(world: &mut World) {
-    world.nats.wipe().await;
+    world.nats.node(0).wipe().await;
     world.recovers("nats-server wiped").await;
     // Once more, and who comes back only when the gateway follows the new stream has tokens from before.
     world.load_for(Duration::from_secs(2)).await;
     world.link("clients").set(Fault::Reset);
-    world.nats.wipe().await;
+    world.nats.node(0).wipe().await;
     let gateway = world.process(Role::Gateway).address("ops", START).await;
     let followed = async || {
         let (_, metrics) = roles::get(&gateway, "/metrics").await?;

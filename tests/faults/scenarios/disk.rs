@@ -85,7 +85,7 @@ async fn nats(world: &mut World) {
     full(world, &data, Role::Ingestor(0), "ledgerflux_bus_raw_buffered_ticks").await;
     // nats-server freezes a stream whose file cannot be written, says so on /healthz, and wants to be restarted, which
     // is what a liveness probe does.
-    world.nats.restart().await;
+    world.nats.node(0).restart().await;
     world.recovers("the disk of nats-server was full").await;
 }
 

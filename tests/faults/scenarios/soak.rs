@@ -68,9 +68,9 @@ async fn inflict(world: &mut World) {
     };
     let fault = match world.rng.u8(..10) {
         0 => {
-            world.nats.kill().await;
+            world.nats.node(0).kill().await;
             world.load_for(a_while).await;
-            world.nats.restart().await;
+            world.nats.node(0).restart().await;
             "kill -9 nats-server"
         }
         1 => {

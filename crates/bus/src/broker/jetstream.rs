@@ -24,15 +24,18 @@ use crate::{
 mod connection;
 mod durable;
 mod manage;
+mod nodes;
 mod reader;
 mod reshard;
 mod wire;
 mod work;
 
-use connection::{Observer, reconnect_delay};
+use connection::{Disorder, Observer, reconnect_delay};
+use nodes::{Choice, Silence};
 pub(crate) use reader::OrderedReader;
 pub(crate) use reshard::ShardRecord;
 use wire::{from_stream, to_wire};
+use work::Making;
 pub(crate) use work::WorkConsumer;
 
 /// How long one attempt to connect may take.
@@ -54,18 +57,22 @@ pub(crate) struct JetStream {
     names: Arc<HashMap<StreamKind, String>>,
     /// How often a lost connection came back. What was on its way then is lost, so that readers start anew.
     reconnects: watch::Receiver<u64>,
+    silence: Arc<Silence>,
+    making: Arc<Making>,
 }
 
 impl JetStream {
     pub(crate) async fn connect(config: &Config) -> Result<Self, ConnectError> {
         let url = config.nats.clone().ok_or(ConnectError::NoServer)?;
         let (observer, reconnects) = Observer::new();
+        let choice = Choice::default();
         let client = async_nats::ConnectOptions::new()
             .name("ledgerflux")
             .connection_timeout(CONNECT_TIMEOUT)
             .request_timeout(Some(config.publish_timeout))
             .ping_interval(PING_INTERVAL)
             .reconnect_delay_callback(reconnect_delay)
+            .reconnect_to_server_callback(move |nodes, _| ready(choice.next(&nodes)))
             .event_callback(move |event| {
                 observer.observe(&event);
                 ready(())
@@ -87,7 +94,8 @@ impl JetStream {
         context.query_account().await.map_err(|source| ConnectError::NoJetStream { url, source })?;
         let names = StreamKind::ALL.into_iter().map(|kind| (kind, streams::name(config, kind))).collect();
         metrics::connected(true);
-        Ok(Self { client, context, names: Arc::new(names), reconnects })
+        let (names, silence, making) = (Arc::new(names), Arc::default(), Arc::default());
+        Ok(Self { client, context, names, reconnects, silence, making })
     }
 
     pub(crate) fn is_connected(&self) -> bool {
@@ -124,11 +132,13 @@ impl JetStream {
         }
         let acknowledged =
             async { self.context.send_publish(outgoing.subject.to_string(), message).await?.await };
-        match self.unless_lost(acknowledged).await {
+        let outcome = match self.unless_lost(acknowledged).await {
             Err(lost) => Err(PublishFailure::Unavailable(self.error("publish", outgoing.stream, lost))),
             Ok(Ok(ack)) => Ok(Published { sequence: ack.sequence, duplicate: ack.duplicate }),
             Ok(Err(error)) => Err(self.publish_failure(outgoing.stream, error)),
-        }
+        };
+        self.heard(!matches!(outcome, Err(PublishFailure::Unavailable(_)))).await;
+        outcome
     }
 
     fn publish_failure(
@@ -214,6 +224,12 @@ impl JetStream {
         let operation = "read the state";
         let stream = self.stream(kind, operation).await?;
         let info = stream.get_info().await.map_err(|error| self.error(operation, kind, error))?;
+        // While none of the replicas leads, each answers for itself, and by one that is behind the stream would end before what
+        // was read from it.
+        let leader = info.cluster.as_ref().map(|cluster| cluster.leader.as_deref().unwrap_or_default());
+        if leader == Some("") {
+            return Err(self.error(operation, kind, Disorder::Leaderless));
+        }
         let last_sequence = info.state.last_sequence;
         Ok(StreamState {
             created: UnixNanos::from_offset_date_time(info.created).unwrap_or(UnixNanos::MIN),

@@ -1,6 +1,7 @@
 //! The promises of the bus, each tested on both substrates: in memory and on a real nats-server.
 #![allow(clippy::unwrap_used, clippy::expect_used, unreachable_pub)]
 
+mod cluster;
 mod fencing;
 mod fixture;
 mod follow;

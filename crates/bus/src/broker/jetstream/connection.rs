@@ -87,17 +87,22 @@ impl JetStream {
         kind: StreamKind,
         asked: impl Future<Output = Result<T, BrokerError>>,
     ) -> Result<T, BrokerError> {
-        self.unless_lost(asked).await.unwrap_or_else(|lost| Err(self.error(operation, kind, lost)))
+        let outcome = self.unless_lost(asked).await;
+        let outcome = outcome.unwrap_or_else(|lost| Err(self.error(operation, kind, lost)));
+        self.heard(outcome.is_ok()).await;
+        outcome
     }
 }
 
-/// Why the messages of a reader are not complete, so that it has to start anew.
+/// Why the broker has no answer, or the messages of a reader are not complete, so that it has to start anew.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Disorder {
     #[error("the server ended the messages")]
     Ended,
     #[error("the connection was lost, and with it what was on its way")]
     Reconnected,
+    #[error("no replica of the stream leads at the moment")]
+    Leaderless,
     #[error("delivery {found} came, expected: {expected}")]
     Skipped { expected: u64, found: u64 },
 }

@@ -25,8 +25,9 @@ const AHEAD_MESSAGES_MAX: usize = 1000;
 const AHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// How long one request for messages stands before it is renewed.
 const REQUEST_EXPIRES: Duration = Duration::from_secs(30);
-/// How often the server says that it is there; twice without it is an error.
-const HEARTBEAT: Duration = Duration::from_secs(5);
+/// How often the server says that it is there; twice without it is an error. A reader is on one node of a cluster, and when
+/// that one dies nothing else tells whoever is connected to another one.
+const HEARTBEAT: Duration = Duration::from_secs(2);
 /// After how long the server forgets a reader that went away without a word.
 const INACTIVE_AFTER: Duration = Duration::from_secs(60);
 
@@ -77,7 +78,8 @@ impl OrderedReader {
             stream.create_consumer(config).await.map_err(|error| broker.error(operation, kind, error))?;
         let info = consumer.cached_info();
         let (name, initial_pending) = (info.name.clone(), info.num_pending);
-        // After the consumer was made: what is behind this state was certainly seen by it.
+        // After the consumer was made: what is behind this state was certainly seen by it. (In a cluster its node may be a
+        // moment behind; then it comes a moment later.)
         let state = broker.stream_state(kind).await?;
         let messages = consumer
             .stream()

@@ -1,6 +1,11 @@
 //! Taking work from a durable consumer on the server.
 
-use std::{error::Error, time::Duration};
+use std::{
+    collections::HashSet,
+    error::Error,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_nats::{
     Subject,
@@ -36,6 +41,18 @@ const AHEAD_BYTES_MAX: usize = 16 * 1024 * 1024;
 const REQUEST_EXPIRES: Duration = Duration::from_secs(5);
 /// How often the server says that it is there; twice without it is an error. At most half of the above.
 const HEARTBEAT: Duration = Duration::from_secs(2);
+
+/// The consumers that this process makes, and of which it does not know yet that they are made. Nobody from before reads with
+/// them, and to make them anew once more would help nobody: in a cluster one of whose nodes has just died a new consumer may
+/// take seconds to elect its leader, longer than an answer is waited for, and each further one as long.
+#[derive(Debug, Default)]
+pub(super) struct Making(Mutex<HashSet<String>>);
+
+impl Making {
+    fn lock(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// A durable consumer in use.
 pub(crate) struct WorkConsumer {
@@ -89,11 +106,12 @@ impl WorkConsumer {
             refuse_conflicts(&self.spec, &existing.config)
                 .map_err(|conflict| self.broker.error(operation, kind, conflict))?;
         }
+        let anew = (anew || kind == StreamKind::Raw) && !self.broker.making.lock().contains(&self.spec.name);
         let consumer = match existing {
-            None => stream.create_consumer(config(&self.spec, DeliverPolicy::All)).await.map_err(Into::into),
+            None => self.make(&stream, DeliverPolicy::All).await.map_err(Into::into),
             // Of a work queue nothing is lost when its consumer is made anew, since what was acknowledged is no longer
             // there. And whoever read with it before is cut off: an owner who hangs would otherwise go on taking messages.
-            Some(_) if kind == StreamKind::Raw => {
+            Some(_) if anew && kind == StreamKind::Raw => {
                 self.make_anew(&stream, DeliverPolicy::All).await.map_err(Into::into)
             }
             // Elsewhere the consumer is the only one who knows what was acknowledged. What it says goes over to the new one;
@@ -106,6 +124,7 @@ impl WorkConsumer {
             Some(existing) => self.set_back(&stream, existing.config.deliver_policy).await,
         };
         let consumer = consumer.map_err(|error| self.broker.error(operation, kind, error))?;
+        self.broker.making.lock().remove(&self.spec.name);
         let info = consumer.cached_info();
         self.delivered = info.delivered.consumer_sequence;
         let floor = info.ack_floor.stream_sequence;
@@ -119,6 +138,11 @@ impl WorkConsumer {
         from: DeliverPolicy,
     ) -> Result<PullConsumer, ConsumerError> {
         delete(stream, &self.spec.name).await?;
+        self.make(stream, from).await
+    }
+
+    async fn make(&self, stream: &Stream<()>, from: DeliverPolicy) -> Result<PullConsumer, ConsumerError> {
+        self.broker.making.lock().insert(self.spec.name.clone());
         stream.create_consumer(config(&self.spec, from)).await
     }
 
