@@ -41,7 +41,8 @@ pub struct Config {
     pub unacknowledged_messages_max: usize,
     /// A worker to which nothing comes for so long though messages wait for it makes its consumer anew; 10 s by default.
     pub stalled_after: Duration,
-    /// How long a publisher waits for the acknowledgement before it counts the attempt as failed; 5 s by default.
+    /// How long a publisher waits for the acknowledgement before it counts the attempt as failed; 5 s by default. In a
+    /// cluster at most 3 s.
     pub publish_timeout: Duration,
     /// The most ticks that a raw publisher buffers before it makes its caller wait; 65 536 by default, about
     /// 30 MiB, and half a minute of a very busy market.

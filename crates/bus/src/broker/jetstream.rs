@@ -40,6 +40,9 @@ pub(crate) use work::WorkConsumer;
 
 /// How long one attempt to connect may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long an answer of a cluster is waited for at most: what is asked before it has a leader is never answered, and asked
+/// again it is.
+const CLUSTER_TIMEOUT: Duration = Duration::from_secs(3);
 /// Room for the headers of a message.
 const HEADER_BYTES_MAX: usize = 4096;
 /// The most publishes of one connection that may wait for their acknowledgement: far above one per product.
@@ -85,8 +88,10 @@ impl JetStream {
         if found < needed {
             return Err(ConnectError::PayloadLimit { url, found, needed });
         }
+        let is_cluster = client.server_info().cluster.is_some();
+        let timeout_max = if is_cluster { CLUSTER_TIMEOUT } else { config.publish_timeout };
         let context = ContextBuilder::new()
-            .timeout(config.publish_timeout)
+            .timeout(config.publish_timeout.min(timeout_max))
             .ack_timeout(config.publish_timeout)
             .max_ack_inflight(PUBLISHES_IN_FLIGHT_MAX)
             .backpressure_on_inflight(true)
