@@ -69,7 +69,12 @@ impl Lane {
                 None
             }
         };
-        Load { ticks: self.waiting.drain(..count).collect(), beat }
+        let ticks = self.waiting.drain(..count).collect();
+        // What an outage took is given back: the lanes together may have grown to the bound of the buffer.
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(BATCH_TICKS_MAX);
+        }
+        Load { ticks, beat }
     }
 }
 
