@@ -205,7 +205,8 @@ impl<T: Payload> Follower<T> {
 
     fn refuse_short(&mut self, state: StreamState) -> Result<(), BrokerError> {
         let is_short = matches!(self.start, Start::After(after) if state.last_sequence < after);
-        if !is_short || self.created != Some(state.created) {
+        // Of one copy nobody else has more: what is gone is lost.
+        if !is_short || self.bus.config.replicas == 1 || self.created != Some(state.created) {
             self.short = 0;
             return Ok(());
         }

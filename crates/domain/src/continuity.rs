@@ -7,7 +7,7 @@ use crate::{FeedSession, GapCause, Heartbeat, UnixNanos};
 /// How many of the newest gaps are remembered to recognise a trade that turns up late; beyond it the oldest is forgotten.
 pub const OPEN_GAPS_MAX: usize = 256;
 /// How many rows of refused trades are remembered, to be told to whoever takes over; beyond it the oldest is forgotten.
-pub const REFUSED_ROWS_MAX: usize = 16;
+pub const REFUSED_ROWS_MAX: usize = 64;
 /// How many ingestors are remembered, each with its newest session, to tell a restart from a second ingestor.
 const SESSIONS_MAX: usize = 8;
 
@@ -91,7 +91,8 @@ impl TradeTracker {
         rows.iter().for_each(|row| self.remember_refused(*row));
         let newest = self.last;
         self.pass_refused();
-        if self.last != newest {
+        // It is the time of the last of them.
+        if self.last != newest && self.last == rows.last().map(|(_, last)| *last) {
             self.event_time = Some(event_time);
         }
     }
@@ -198,7 +199,9 @@ impl TradeTracker {
     }
 
     fn is_refused(&self, trade_id: u64) -> bool {
-        self.refused.iter().rev().any(|(first, last)| (*first..=*last).contains(&trade_id))
+        let newest = self.refused.last().map(|(_, last)| *last);
+        newest >= Some(trade_id)
+            && self.refused.iter().any(|(first, last)| (*first..=*last).contains(&trade_id))
     }
 
     /// What was refused has its place: the trade behind the newest one is another.

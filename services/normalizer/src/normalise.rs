@@ -150,7 +150,10 @@ impl ShardState {
             match validate(&mut tick) {
                 Ok(()) => fills.push(tick),
                 Err(fault) => {
-                    round.refuse(tick, RawPlace { raw, index }, fault.reason(), fault.to_string());
+                    // It must not hide what the one before it says.
+                    let trades = self.products.get(&instrument).map(Product::refused);
+                    let at = RawPlace { raw, index };
+                    round.refuse_trade(tick, at, fault.reason(), fault.to_string(), trades);
                 }
             }
         }

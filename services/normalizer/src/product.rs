@@ -81,11 +81,17 @@ impl Product {
         }
     }
 
-    /// Takes over faulty trades that were filed: they have their place. In another run their numbers may mean other trades.
+    /// Takes over faulty trades that were filed: they have their place. Those of an earlier run may mean other trades; a later one
+    /// has begun with something that never went out.
     pub(crate) fn recover_refused(&mut self, refused: &RefusedTrades, received: UnixNanos) {
-        if refused.run == self.run() {
+        if refused.run >= self.run() {
             self.trades.recover_refused(&refused.rows, received);
         }
+    }
+
+    /// The faulty trades that were refused lately.
+    pub(crate) fn refused(&self) -> RefusedTrades {
+        RefusedTrades { run: self.run(), rows: self.trades.refused().to_vec() }
     }
 
     pub(crate) fn position(&self) -> Option<Position> {

@@ -109,6 +109,7 @@ async fn minority(world: &mut World) {
     }
     world.load_for(ACKNOWLEDGED_WITHIN).await;
     let before = acknowledged(world).await;
+    assert!(before > 0, "no tick was acknowledged before");
     world.load_for(TWO_AWAY - ACKNOWLEDGED_WITHIN).await;
     assert_eq!(acknowledged(world).await, before, "ticks were acknowledged by one node of three");
     for node in &away {

@@ -71,18 +71,27 @@ impl Drop for Ballast {
 }
 
 /// Nobody frees a page of the last file while another one grows: the disk is topped up until the time is over.
-async fn full(world: &mut World, data: &Path, role: Role, metric: &str) {
+async fn full(world: &mut World, data: &Path, role: Role, metric: &str, more_than: u64) {
+    let ops = world.process(role).address("ops", START).await;
+    let count = async || {
+        let (_, metrics) = roles::get(&ops, "/metrics").await.expect("metrics");
+        support::counted(&metrics, metric)
+    };
+    let before = count().await;
     let ballast = Ballast::fill(data);
     world.load_for(FULL_FOR).await;
-    let ops = world.process(role).address("ops", START).await;
-    let (_, metrics) = roles::get(&ops, "/metrics").await.expect("metrics");
-    assert!(support::counted(&metrics, metric) > 0, "everything could be written, so nothing was tested");
+    let after = count().await;
+    assert!(
+        after > before + more_than,
+        "everything could be written, so nothing was tested: {before}, {after}"
+    );
     drop(ballast);
 }
 
 async fn nats(world: &mut World) {
     let data = world.setup.nats_store.clone().expect("a small disk");
-    full(world, &data, Role::Ingestor(0), "ledgerflux_bus_raw_buffered_ticks").await;
+    let a_second = u64::from(world.setup.rate);
+    full(world, &data, Role::Ingestor(0), "ledgerflux_bus_raw_buffered_ticks", a_second).await;
     // nats-server freezes a stream whose file cannot be written, says so on /healthz, and wants to be restarted, which
     // is what a liveness probe does.
     world.nats.node(0).restart().await;
@@ -91,7 +100,7 @@ async fn nats(world: &mut World) {
 
 async fn postgres(world: &mut World) {
     let data = world.setup.postgres_data.clone().expect("a small disk");
-    full(world, &data, Role::Snapshotter(0), "ledgerflux_snapshotter_write_retries_total").await;
+    full(world, &data, Role::Snapshotter(0), "ledgerflux_snapshotter_write_retries_total", 0).await;
     if !world.postgres.is_running().await {
         world.postgres.restart().await;
     }

@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use domain::{Fault, RefusedTrades, RejectReason, Tick, TradePlace, validate};
+use domain::{Fault, RejectReason, Tick, TradePlace, validate};
 use runtime::LogGate;
 use tracing::warn;
 
@@ -112,8 +112,7 @@ impl Product {
             let missing = self.trades.refuse(trade_id, tick.receive_time, &message.session);
             self.tell(&tick.instrument, missing, &mut message.out, round);
         }
-        let trades = RefusedTrades { run: self.run(), rows: self.trades.refused().to_vec() };
-        round.refuse_trade(tick, at, fault.reason(), fault.to_string(), Some(trades));
+        round.refuse_trade(tick, at, fault.reason(), fault.to_string(), Some(self.refused()));
     }
 
     /// Lets out what is held back when a trade ahead of it cannot be held: what stands before it must not be told to be

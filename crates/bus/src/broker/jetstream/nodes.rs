@@ -13,7 +13,7 @@ use super::JetStream;
 /// elect a leader give none for up to 9 s.
 const MUTE_MAX: Duration = Duration::from_secs(10);
 
-/// Chooses the node to connect to: the next one behind the last choice, of those that have failed least. By chance it could
+/// Chooses the node to connect to: the next one behind the last choice, of the others that have failed least. By chance it could
 /// be the same again, and one that is frozen takes seconds to fail, one that is cut off from the others never does.
 #[derive(Debug, Default)]
 pub(super) struct Choice(Mutex<Option<ServerAddr>>);
@@ -21,9 +21,10 @@ pub(super) struct Choice(Mutex<Option<ServerAddr>>);
 impl Choice {
     pub(super) fn next(&self, nodes: &[Server]) -> Option<ReconnectToServer> {
         let mut last = lock(&self.0);
-        let fewest = nodes.iter().map(|node| node.failed_attempts).min()?;
+        let is_another = |node: &&Server| nodes.len() == 1 || last.as_ref() != Some(&node.addr);
+        let fewest = nodes.iter().filter(is_another).map(|node| node.failed_attempts).min()?;
         let behind = nodes.iter().position(|node| last.as_ref() == Some(&node.addr)).map_or(0, |at| at + 1);
-        let mut around = nodes.iter().cycle().skip(behind).take(nodes.len());
+        let mut around = nodes.iter().cycle().skip(behind).take(nodes.len()).filter(is_another);
         let addr = around.find(|node| node.failed_attempts == fewest)?.addr.clone();
         *last = Some(addr.clone());
         Some(ReconnectToServer { addr, delay: None })
@@ -90,8 +91,9 @@ mod tests {
         let round = [4222, 4223, 4224, 4222].map(Some);
         assert_eq!([(); 4].map(|()| chosen(&choice, &[0, 0, 0])), round);
         assert_eq!(chosen(&choice, &[0, 1, 0]), Some(4224));
-        assert_eq!(chosen(&choice, &[2, 2, 1]), Some(4224), "the only one that is left");
-        assert_eq!(chosen(&choice, &[0]), Some(4222));
+        assert_eq!(chosen(&choice, &[2, 3, 1]), Some(4222), "another one");
+        assert_eq!(chosen(&choice, &[0, 1, 1]), Some(4223), "one that failed long ago may be back");
+        assert_eq!([chosen(&choice, &[0]), chosen(&choice, &[0])], [Some(4222); 2]);
     }
 
     #[test]
