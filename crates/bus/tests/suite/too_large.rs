@@ -5,9 +5,7 @@ use bus::{Config, FollowFrom, StreamKind};
 use domain::{DayStats, Decimal, Quote, RejectReason, Tick, TickBatch};
 use tokio::time::timeout;
 
-use crate::fixture::{
-    DEADLINE, Fixture, Substrate, batch, btc, delivered, fetch, raw_reader, session, shard_of, tick,
-};
+use crate::fixture::{DEADLINE, Fixture, Substrate, batch, btc, delivered, fetch, raw_reader, session, tick};
 
 /// No tick of the test takes less.
 const TICK_BYTES_MIN: usize = 20;
@@ -95,7 +93,7 @@ async fn a_single_tick_that_is_too_large_is_filed_and_blocks_nothing() {
 async fn what_is_given_up_and_too_large_for_a_reject_is_filed_without_its_bytes() {
     let fixture = Substrate::JetStream.start(Config::default()).await;
     limit_messages(&fixture, "LF_REJECTS", 4096).await;
-    let subject = format!("lf.raw.{}.coinbase.BTC-USD", shard_of(&fixture.bus, &btc()));
+    let subject = fixture.bus.subjects().raw(&btc());
     let garbage = vec![0xff; 10_000].into();
     fixture.foreign().await.publish(subject, garbage).await.unwrap().await.unwrap();
     let read = fetch(&mut raw_reader(&fixture.bus, &btc()), 1).await;
