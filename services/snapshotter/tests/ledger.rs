@@ -413,24 +413,37 @@ async fn a_fault_of_the_schema_is_waited_for_and_blames_no_gap() {
     let fixture = Fixture::on_database(url.clone(), Scratch::new(), Bus::embedded(&config()), None).await;
     let running = fixture.start();
     eventually(SOON, || async { running.readiness.is_ready() }).await;
-    let mut expected = Vec::new();
-    // One alone, and several that are one transaction.
-    for numbers in [vec![10], vec![20, 30, 40]] {
-        postgres.psql(&url, "ALTER TABLE gaps RENAME TO elsewhere").await;
-        for number in numbers {
-            fixture.say(EventKind::Gap(gap(number, number))).await;
-            expected.push((number, number, GapState::Open, 0));
-        }
-        eventually(SOON, || async {
-            fixture.bus.lag(Work::Gaps, fixture.shard).await.unwrap().pending_messages == 0
+    let in_hand = |count| {
+        let fixture = &fixture;
+        eventually(SOON, move || async move {
+            fixture.bus.lag(Work::Gaps, fixture.shard).await.unwrap().unacknowledged == count
         })
-        .await;
-        // It is in hand now, and is tried several times meanwhile.
+    };
+    let none_is_refused = || async {
+        // It is tried several times meanwhile.
         tokio::time::sleep(Duration::from_millis(300)).await;
         assert_eq!(fixture.bus.stream_state(StreamKind::Rejects).await.unwrap().messages, 0);
-        postgres.psql(&url, "ALTER TABLE elsewhere RENAME TO gaps").await;
-        fixture.reaches(&expected).await;
+    };
+    // One alone: the table is missing.
+    postgres.psql(&url, "ALTER TABLE gaps RENAME TO elsewhere").await;
+    fixture.say(EventKind::Gap(gap(10, 10))).await;
+    in_hand(1).await;
+    none_is_refused().await;
+    // Several that wait behind it, so that they come together and are one transaction: a right is missing.
+    for number in [20, 30, 40] {
+        fixture.say(EventKind::Gap(gap(number, number))).await;
     }
+    let refuse = "CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS \
+         $$BEGIN RAISE EXCEPTION 'no right' USING ERRCODE = '42501'; END$$; \
+         CREATE TRIGGER refuse BEFORE INSERT ON elsewhere FOR EACH ROW WHEN (NEW.first_trade_id >= 20) \
+         EXECUTE FUNCTION refuse(); \
+         ALTER TABLE elsewhere RENAME TO gaps";
+    postgres.psql(&url, refuse).await;
+    fixture.reaches(&[(10, 10, GapState::Open, 0)]).await;
+    in_hand(3).await;
+    none_is_refused().await;
+    postgres.psql(&url, "DROP TRIGGER refuse ON gaps").await;
+    fixture.reaches(&[10, 20, 30, 40].map(|number| (number, number, GapState::Open, 0))).await;
     fixture.is_done().await;
     running.stop().await;
     assert_eq!(fixture.bus.stream_state(StreamKind::Rejects).await.unwrap().messages, 0);
