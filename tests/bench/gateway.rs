@@ -35,7 +35,7 @@ use std::time::Duration;
 
 /// As the binary: what a client costs depends on it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How often everything is measured.
 const ROUNDS: usize = 3;

@@ -19,4 +19,4 @@ mod witness;
 
 /// That of the binary: it gives memory back, so that what is in use can be told from what was.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;

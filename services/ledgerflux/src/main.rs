@@ -28,7 +28,7 @@ use runtime::{ErrorChain, config::ConfigProblems};
 use settings::{Defaults, Settings};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// How long the last spans may take to leave.
 const TELEMETRY_FLUSH_MAX: Duration = Duration::from_secs(2);

@@ -15,6 +15,8 @@ use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 use super::{Beat, Buffered, Sent, delivery::Departure};
 use crate::{Bus, metrics};
 
+/// For how many ticks a lane that is empty keeps room: 16 KiB.
+const ROOM_KEPT: usize = 64;
 /// The most traces that a batch links to besides the one it continues.
 const LINKS_MAX: usize = 8;
 
@@ -72,7 +74,7 @@ impl Lane {
         let ticks = self.waiting.drain(..count).collect();
         // What an outage took is given back: the lanes together may have grown to the bound of the buffer.
         if self.waiting.is_empty() {
-            self.waiting.shrink_to(BATCH_TICKS_MAX);
+            self.waiting.shrink_to(ROOM_KEPT);
         }
         Load { ticks, beat }
     }
