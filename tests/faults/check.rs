@@ -204,7 +204,7 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
     for product in truth.made.keys() {
         let stored = stored.remove(product.as_str()).unwrap_or_default();
         let rejected = rejected.get(product.as_str()).unwrap_or(&nothing);
-        let accepted = evidence.accepted.get(product).unwrap_or(&nothing);
+        let accepted = evidence.accepted.all.get(product).unwrap_or(&nothing);
         // Before the first one that came in there is nothing that could have been missed.
         let Some(first) = stored.keys().chain(rejected).chain(accepted).min().copied() else { continue };
         let newest_sent = truth.newest_sent(product);
@@ -249,6 +249,7 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
         }
     }
     overlaps.into_iter().for_each(|overlap| twice.add(|| overlap));
+    lost_on_the_way(evidence, rules, &mut lost);
     let missing = sums.in_gaps + sums.not_accepted;
     let mut lines = vec![
         lost.line("lost", "trades lost after the broker had accepted them"),
@@ -264,6 +265,25 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
     // A comparison with nothing would hold always.
     lines[1].ok &= sums.stored > 0;
     (lines, sums)
+}
+
+/// What the exchange still has is fetched, so that a loss inside may end in its place after all. It is seen from the way
+/// that a trade came: one that was accepted live is not stored as fetched, and where nothing was missed there is no gap.
+fn lost_on_the_way(evidence: &Evidence, rules: Rules, lost: &mut Found) {
+    if rules.broker_lost {
+        return;
+    }
+    if !rules.feed_broken {
+        evidence.gaps.iter().for_each(|gap| lost.add(|| format!("{gap:?}, and the feed missed nothing")));
+    }
+    // A tick that comes behind a gap that was told over it fills that gap.
+    for row in evidence.stored.iter().filter(|row| row.sequence.is_none() && !rules.feed_disordered) {
+        if evidence.accepted.live.get(&row.product).is_some_and(|live| live.contains(&row.trade_id)) {
+            lost.add(|| {
+                format!("{} {} was accepted live and is stored as fetched", row.product, row.trade_id)
+            });
+        }
+    }
 }
 
 type Gaps<'a> = BTreeMap<&'a str, Vec<(u64, u64, u64, u32)>>;
@@ -325,7 +345,7 @@ fn rejects(truth: &Truth, evidence: &Evidence, rules: Rules) -> Line {
     let all = evidence.rejects.len();
     let mut line = good.line("rejects", "good ticks among them");
     let mut elsewhere = Found::default();
-    let accepted = evidence.accepted.iter().filter(|_| rules.feed_faulty);
+    let accepted = evidence.accepted.all.iter().filter(|_| rules.feed_faulty);
     for (product, trade_id) in accepted.flat_map(|(product, ids)| ids.iter().map(move |id| (product, *id))) {
         let times = filed.get(&(&**product, trade_id)).copied().unwrap_or_default();
         if truth.is_faulty(product, trade_id) && times != 1 {

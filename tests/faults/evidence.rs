@@ -1,9 +1,11 @@
 //! What came out at every exit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use domain::{Decimal, parse_number};
 use testkit::Postgres;
+
+use crate::subscribers::Accepted;
 
 /// A row of `tick_history`.
 #[derive(Clone, Debug)]
@@ -116,8 +118,7 @@ impl Seen {
 /// Everything that the checker compares with the truth.
 #[derive(Debug, Default)]
 pub(crate) struct Evidence {
-    /// Trades that the broker was seen to get from an ingestor, per product.
-    pub(crate) accepted: BTreeMap<String, BTreeSet<u64>>,
+    pub(crate) accepted: Accepted,
     pub(crate) stored: Vec<Row>,
     pub(crate) rejects: Vec<Reject>,
     pub(crate) gaps: Vec<Gap>,

@@ -158,28 +158,45 @@ async fn follow_grpc(address: &str, seen: &Mutex<Seen>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The trades on `LF_RAW`, per product.
-pub(crate) type Accepted = BTreeMap<String, BTreeSet<u64>>;
+/// Trades that the broker was seen to get from an ingestor, per product.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Accepted {
+    pub(crate) all: BTreeMap<String, BTreeSet<u64>>,
+    /// Those that came from the live feed, rather than having been fetched.
+    pub(crate) live: BTreeMap<String, BTreeSet<u64>>,
+}
 
-/// Listens to what ingestors publish, beside the stream: what is seen here has reached the broker.
-pub(crate) async fn witness(nats: &[String]) -> Watched<Accepted> {
-    // Of several nodes another one is looked for when one says nothing; one alone is waited for.
-    let ping_interval = Duration::from_secs(if nats.len() > 1 { 1 } else { 60 });
-    let options = async_nats::ConnectOptions::new()
-        .ping_interval(ping_interval)
-        .retry_on_initial_connect()
-        .subscription_capacity(1 << 18)
-        .reconnect_delay_callback(|_| Duration::from_millis(20));
-    let client = options.connect(nats).await.expect("a connection to the broker");
-    let mut messages = client.subscribe("lf.raw.>").await.expect("a subscription");
-    client.flush().await.expect("the subscription is there");
-    Watched::new(async move |accepted: Arc<Mutex<Accepted>>| {
+/// Listens to what ingestors publish, beside the stream: what is seen here has reached the broker. Each node is listened to
+/// by itself, as it may be the only one that hears.
+pub(crate) async fn witness(nodes: &[String]) -> Watched<Accepted> {
+    let mut heard = Vec::new();
+    for node in nodes {
+        let options = async_nats::ConnectOptions::new()
+            .ignore_discovered_servers()
+            .retry_on_initial_connect()
+            .subscription_capacity(1 << 18)
+            .reconnect_delay_callback(|_| Duration::from_millis(20));
+        let client = options.connect(node).await.expect("a connection to the broker");
+        let messages = client.subscribe("lf.raw.>").await.expect("a subscription");
+        client.flush().await.expect("the subscription is there");
         // The client lives as long as its subscription.
-        let _client = client;
-        while let Some(message) = messages.next().await {
+        heard.push(messages.map(move |message| (client.clone(), message)));
+    }
+    let mut heard = futures::stream::select_all(heard);
+    Watched::new(async move |accepted: Arc<Mutex<Accepted>>| {
+        while let Some((_, message)) = heard.next().await {
             let batch = proto::decode_batch(&message.payload).expect("a batch that can be read");
-            let trades = batch.ticks.iter().filter_map(|tick| tick.last_trade.as_ref()?.trade_id);
-            lock(&accepted).entry(batch.instrument.product.to_string()).or_default().extend(trades);
+            let product = batch.instrument.product.to_string();
+            let mut accepted = lock(&accepted);
+            for tick in &batch.ticks {
+                let Some(trade_id) = tick.last_trade.as_ref().and_then(|trade| trade.trade_id) else {
+                    continue;
+                };
+                accepted.all.entry(product.clone()).or_default().insert(trade_id);
+                if tick.sequence.is_some() {
+                    accepted.live.entry(product.clone()).or_default().insert(trade_id);
+                }
+            }
         }
     })
 }

@@ -232,12 +232,18 @@ impl World {
             ..bus::Config::default()
         };
         let bus = bus::Bus::connect(&config).await.expect("a connection to the broker");
-        let ingestor = self.process(Role::Ingestor(0)).address("ops", START).await;
+        let mut ingestors = Vec::new();
+        for number in 0..self.setup.ingestors {
+            ingestors.push(self.process(Role::Ingestor(number)).address("ops", START).await);
+        }
         testkit::eventually(SOON * 2, || async {
-            let (_, metrics) = crate::roles::get(&ingestor, "/metrics").await?;
-            let mut waiting = support::counted(&metrics, "ledgerflux_bus_raw_buffered_ticks");
+            let mut waiting = 0;
+            for ingestor in &ingestors {
+                let (_, metrics) = crate::roles::get(ingestor, "/metrics").await?;
+                waiting += support::counted(&metrics, "ledgerflux_bus_raw_buffered_ticks");
+            }
             for shard in bus.shards().shards() {
-                for work in [bus::Work::Raw, bus::Work::Ticks] {
+                for work in [bus::Work::Raw, bus::Work::Ticks, bus::Work::Gaps] {
                     let lag = bus.lag(work, shard).await.map_err(|error| format!("{error:?}"))?;
                     waiting += lag.pending_messages + lag.unacknowledged;
                 }

@@ -5,6 +5,7 @@ use std::{marker::PhantomData, time::Duration};
 use domain::{FeedEvent, RejectedTick, Snapshot, TickBatch, UnixNanos};
 use opentelemetry::Context;
 use thiserror::Error;
+use tokio::time::{Instant, sleep_until};
 
 use crate::{
     BrokerError, Bus, Reconnections, Source, StreamKind, StreamState, Undecodable,
@@ -126,15 +127,47 @@ struct Attached {
     found: Option<FollowError>,
     /// Read already, and to be given out next.
     held: Option<Read>,
+    /// What came up to here came, or was there before the first message.
+    seen: u64,
+    /// When to look whether messages wait, while nothing comes.
+    look_at: Instant,
+    /// Whether messages waited the last time.
+    waiting: bool,
 }
 
 impl Attached {
     /// The next message that was not read yet: on a node of a cluster that is behind, a reader begins where that node ends.
-    async fn unread(&mut self) -> Result<Read, BrokerError> {
+    ///
+    /// A reader may look alive (the server says that it is there, no request fails) and never give anything again: while
+    /// nothing comes, the stream itself is asked.
+    async fn unread(&mut self, bus: &Bus, stream: StreamKind) -> Result<Read, BrokerError> {
+        let look_every = bus.config.stalled_after / 2;
         loop {
-            let read = self.reader.next().await?;
-            if read.stored.sequence > self.last {
-                return Ok(read);
+            let look_at = self.look_at;
+            let look = async {
+                sleep_until(look_at).await;
+                bus.broker.stream_state(stream).await
+            };
+            tokio::select! {
+                biased;
+                read = self.reader.next() => {
+                    let read = read?;
+                    self.seen = self.seen.max(read.stored.sequence);
+                    self.waiting = false;
+                    self.look_at = Instant::now() + look_every;
+                    if read.stored.sequence > self.last {
+                        return Ok(read);
+                    }
+                }
+                state = look => {
+                    self.look_at = Instant::now() + look_every;
+                    // What cannot be asked is not known to wait.
+                    let waits = state.is_ok_and(|state| state.messages > 0 && state.last_sequence > self.seen);
+                    if waits && self.waiting {
+                        return Err(BrokerError::new("read", stream.label(), "nothing comes though messages wait"));
+                    }
+                    self.waiting = waits;
+                }
             }
         }
     }
@@ -235,7 +268,7 @@ impl<T: Payload> Follower<T> {
         }
         let read = match attached.held.take() {
             Some(read) => read,
-            None => match attached.unread().await {
+            None => match attached.unread(&self.bus, self.stream).await {
                 Ok(read) => read,
                 Err(error) => {
                     self.detach();
@@ -249,8 +282,16 @@ impl<T: Payload> Follower<T> {
     fn attached(&mut self, reader: OrderedReader) -> Attached {
         let state = reader.state();
         let known = self.created.replace(state.created);
-        let mut attached =
-            Attached { reader, last: 0, gapless_from: state.last_sequence, found: None, held: None };
+        let mut attached = Attached {
+            last: 0,
+            gapless_from: state.last_sequence,
+            found: None,
+            held: None,
+            seen: if reader.initial_pending() == 0 { state.last_sequence } else { 0 },
+            look_at: Instant::now() + self.bus.config.stalled_after / 2,
+            waiting: false,
+            reader,
+        };
         let after = match self.start {
             Start::LastPerSubject => return attached,
             Start::After(after) => after,

@@ -7,6 +7,7 @@ use domain::Decimal;
 use super::*;
 use crate::{
     evidence::{Gap, Reject, Row, Seen},
+    subscribers::Accepted,
     truth::Trade,
 };
 
@@ -47,8 +48,9 @@ fn perfect() -> (Truth, Evidence) {
     };
     let mut seen = Seen::default();
     seen.tick("A-B", (0, 101), 1_000, Some((1, Decimal::ONE)));
+    let all = BTreeMap::from([("A-B".into(), (1..=10).collect())]);
     let evidence = Evidence {
-        accepted: BTreeMap::from([("A-B".into(), (1..=10).collect())]),
+        accepted: Accepted { all: all.clone(), live: all },
         stored: (1..=10).map(row).collect(),
         bars: 1,
         subscribers: vec![("one", seen)],
@@ -79,7 +81,7 @@ fn what_is_right_passes() {
     let broken = Rules { feed_broken: true, ..STRICT };
     let missing = |evidence: &mut Evidence| {
         evidence.stored.retain(|row| !(4..=6).contains(&row.trade_id));
-        evidence.accepted.get_mut("A-B").unwrap().retain(|id| !(4..=6).contains(id));
+        evidence.accepted.all.get_mut("A-B").unwrap().retain(|id| !(4..=6).contains(id));
     };
     let in_gap = |evidence: &mut Evidence| {
         missing(evidence);
@@ -88,7 +90,7 @@ fn what_is_right_passes() {
     fails(in_gap, broken, &[]);
     fails(missing, Rules { gaps_expected: false, ..broken }, &[]);
     fails(missing, broken, &["accounted for"]);
-    fails(in_gap, STRICT, &["accounted for"]);
+    fails(in_gap, STRICT, &["lost", "accounted for"]);
 }
 
 #[test]
@@ -108,12 +110,33 @@ fn what_is_lost_is_seen() {
 }
 
 #[test]
+fn what_was_fetched_in_place_of_what_was_lost_is_seen() {
+    let replace = |evidence: &mut Evidence| {
+        evidence.stored[4].sequence = None;
+        evidence.gaps.push(gap(5, 5, 1));
+    };
+    let broken = Rules { feed_broken: true, ..STRICT };
+    fails(replace, STRICT, &["lost"]);
+    fails(replace, broken, &["lost"]);
+    // It was never accepted, it was gone with the broker's data, or it came late.
+    let missed = |evidence: &mut Evidence| {
+        replace(evidence);
+        evidence.accepted.live.get_mut("A-B").unwrap().remove(&5);
+    };
+    fails(missed, broken, &[]);
+    fails(replace, Rules { broker_lost: true, ..STRICT }, &[]);
+    fails(replace, Rules { feed_disordered: true, ..broken }, &[]);
+    // Nobody missed anything, so that there is no gap.
+    fails(|evidence| evidence.gaps.push(gap(5, 5, 1)), STRICT, &["lost"]);
+}
+
+#[test]
 fn what_came_last_and_was_sent_to_nobody_is_nobody_s_loss() {
     let (mut truth, mut evidence) = perfect();
     truth.made.insert("A-B".into(), vec![(1, 12)]);
     assert_eq!(failing(&truth, &evidence, STRICT), [""; 0]);
     evidence.stored.pop();
-    evidence.accepted.get_mut("A-B").unwrap().remove(&10);
+    evidence.accepted.all.get_mut("A-B").unwrap().remove(&10);
     assert_eq!(failing(&truth, &evidence, STRICT), ["accounted for"]);
 }
 
@@ -126,9 +149,10 @@ fn what_is_there_twice_is_seen() {
     fails(twice, STRICT, &["duplicated", "reordered"]);
     let reject = Reject { product: "A-B".into(), trade_id: Some(3), reason: "too_old".into() };
     fails(|evidence| evidence.rejects.push(reject), STRICT, &["in one place", "rejects"]);
-    fails(|evidence| evidence.gaps.push(gap(3, 3, 0)), STRICT, &["in one place"]);
-    fails(|evidence| evidence.gaps.push(gap(3, 3, 1)), STRICT, &[]);
-    fails(|evidence| evidence.gaps.extend([gap(3, 4, 2), gap(4, 5, 2)]), STRICT, &["in one place"]);
+    let broken = Rules { feed_broken: true, ..STRICT };
+    fails(|evidence| evidence.gaps.push(gap(3, 3, 0)), broken, &["in one place"]);
+    fails(|evidence| evidence.gaps.push(gap(3, 3, 1)), broken, &[]);
+    fails(|evidence| evidence.gaps.extend([gap(3, 4, 2), gap(4, 5, 2)]), broken, &["in one place"]);
 }
 
 #[test]
@@ -153,7 +177,8 @@ fn a_reject_in_a_gap_is_in_two_places() {
     evidence.stored.remove(2);
     evidence.rejects.push(Reject { product: "A-B".into(), trade_id: Some(3), reason: "crossed_book".into() });
     evidence.gaps.push(gap(3, 3, 0));
-    assert_eq!(failing(&truth, &evidence, STRICT), ["in one place"]);
+    let broken = Rules { feed_broken: true, ..STRICT };
+    assert_eq!(failing(&truth, &evidence, broken), ["in one place"]);
 }
 
 #[test]
@@ -217,7 +242,7 @@ fn a_seam_is_seen() {
         once(evidence);
         evidence.gaps.push(gap(3, 3, 1));
     };
-    fails(repaired, seamless, &["seamless"]);
+    fails(repaired, seamless, &["lost", "seamless"]);
 }
 
 #[test]

@@ -40,6 +40,7 @@ struct Sample {
 
 async fn soak(world: &mut World) {
     let (started, length) = (Instant::now(), world.setup.soak);
+    assert!(length > SETTLED_AFTER + CALM_AT_THE_END, "a soak of {length:?} compares nothing");
     let mut samples: BTreeMap<String, Vec<Sample>> = BTreeMap::new();
     let mut next_fault = pause(world);
     while started.elapsed() < length {

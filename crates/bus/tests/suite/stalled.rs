@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, PullConsumer, pull},
 };
-use bus::{Bus, Config, FetchError, Work};
+use bus::{Bus, Config, FetchError, FollowError, FollowFrom, Work};
 use domain::UnixNanos;
 use futures::StreamExt as _;
 use testkit::eventually;
@@ -61,6 +61,31 @@ async fn a_paused_consumer_of_ticks_is_made_anew_where_it_stood() {
     publisher.publish(&batch(&btc(), [5])).await.unwrap();
     let mut heir = fixture.participant().await.work(Work::Ticks, shard);
     assert_eq!(delivered(&fetch(&mut heir, 1).await), [5]);
+}
+
+/// Who follows a stream leaves no durable consumer behind, and is cut off in the same way.
+#[tokio::test]
+async fn a_paused_consumer_of_a_follower_is_made_anew_where_it_stood() {
+    let fixture = Substrate::JetStream.start(impatient()).await;
+    let mut publisher = fixture.bus.tick_publisher(shard_of(&fixture.bus, &btc()));
+    publisher.recover().await.unwrap();
+    publisher.publish(&batch(&btc(), [1])).await.unwrap();
+    let mut follower = fixture.bus.follow_ticks(FollowFrom::AfterSequence(0));
+    let first = timeout(DEADLINE, follower.next()).await.unwrap().unwrap();
+    let foreign = fixture.foreign().await;
+    let stream = foreign.get_stream("LF_TICKS").await.unwrap();
+    let names: Vec<String> = stream.consumer_names().map(Result::unwrap).collect().await;
+    assert_eq!(names.len(), 1, "{names:?}");
+    // What is quiet is left alone.
+    let quiet = timeout(impatient().stalled_after * 2, follower.next()).await;
+    assert!(quiet.is_err(), "{quiet:?}");
+    assert_eq!(stream.consumer_names().map(Result::unwrap).collect::<Vec<String>>().await, names);
+    pause(&fixture, "LF_TICKS", &names[0]).await;
+    publisher.publish(&batch(&btc(), [2])).await.unwrap();
+    let stalled = timeout(DEADLINE, follower.next()).await.unwrap();
+    assert!(matches!(stalled, Err(FollowError::Broker(_))), "{stalled:?}");
+    let second = timeout(DEADLINE, follower.next()).await.unwrap().unwrap();
+    assert_eq!(second.stream_sequence, first.stream_sequence + 1);
 }
 
 /// Somebody else takes everything and acknowledges nothing, up to what a consumer gives out unacknowledged.
