@@ -239,7 +239,7 @@ impl<T: Payload> Follower<T> {
     fn refuse_short(&mut self, state: StreamState) -> Result<(), BrokerError> {
         let is_short = matches!(self.start, Start::After(after) if state.last_sequence < after);
         // Of one copy nobody else has more: what is gone is lost.
-        if !is_short || self.bus.config.replicas == 1 || self.created != Some(state.created) {
+        if !is_short || state.replicas == 1 || self.created != Some(state.created) {
             self.short = 0;
             return Ok(());
         }

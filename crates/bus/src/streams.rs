@@ -116,6 +116,8 @@ pub struct StreamState {
     pub first_sequence: u64,
     /// The sequence of the newest message there has been; 0 when there was none.
     pub last_sequence: u64,
+    /// How many nodes of the broker have a copy of it.
+    pub replicas: usize,
 }
 
 /// The name of a stream, e.g. `LF_RAW`.

@@ -247,6 +247,7 @@ impl JetStream {
                 info.state.first_sequence
             },
             last_sequence,
+            replicas: info.config.num_replicas,
         })
     }
 

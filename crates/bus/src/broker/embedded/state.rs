@@ -252,6 +252,7 @@ impl State {
             size_bytes_max: self.spec.size_bytes_max,
             first_sequence: self.messages.first_key_value().map_or(self.next_sequence, |(first, _)| *first),
             last_sequence: self.last_sequence(),
+            replicas: 1,
         }
     }
 
