@@ -60,8 +60,8 @@ struct Fixture {
     bus: Bus,
     store: Store,
     shard: Shard,
+    server: Option<NatsServer>,
     _scratch: Scratch,
-    _server: Option<NatsServer>,
 }
 
 struct Running {
@@ -82,7 +82,7 @@ impl Fixture {
         let store = Store::connect(&store::Config { url, ..store::Config::default() }).await.unwrap();
         bus.ensure_streams().await.unwrap();
         let shard = bus.shards().shard_of(&instrument());
-        Self { bus, store, shard, _scratch: scratch, _server: server }
+        Self { bus, store, shard, server, _scratch: scratch }
     }
 
     async fn embedded() -> Self {
@@ -191,6 +191,16 @@ impl Fixture {
             if found == expected { Ok(()) } else { Err(format!("{found:?}, expected {expected:?}")) }
         })
         .await;
+    }
+
+    /// Everything in `LF_TICKS` ages out. What comes later is kept, however long its reader takes to start.
+    async fn age_out(&self) {
+        let nats = self.server.as_ref().map(|server| bus::ServerUrl::new(&server.url()).unwrap());
+        let forgetful = bus::Config { nats, ticks_age_max: Duration::from_secs(1), ..config() };
+        Bus::connect(&forgetful).await.unwrap().ensure_streams().await.unwrap();
+        eventually(SOON, || async { self.bus.stream_state(StreamKind::Ticks).await.unwrap().messages == 0 })
+            .await;
+        self.bus.ensure_streams().await.unwrap();
     }
 
     async fn is_done(&self) {
@@ -353,16 +363,14 @@ async fn what_cannot_be_recorded_is_filed_and_holds_nothing_up() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_aged_out_of_the_stream_unread_is_a_gap() {
-    let forgetful = bus::Config { ticks_age_max: Duration::from_secs(1), ..config() };
-    let fixture = Fixture::jetstream_with(forgetful).await;
+    let fixture = Fixture::jetstream().await;
     let running = fixture.start();
     fixture.publish(Source::Live, [1, 2]).await;
     fixture.is_done().await;
     running.stop().await;
     fixture.publish(Source::Live, [3, 4]).await;
     fixture.publish(Source::Live, [5]).await;
-    eventually(SOON, || async { fixture.bus.stream_state(StreamKind::Ticks).await.unwrap().messages == 0 })
-        .await;
+    fixture.age_out().await;
     fixture.publish(Source::Live, [6, 7]).await;
     fixture.publish(Source::Live, [8]).await;
     let running = fixture.start();

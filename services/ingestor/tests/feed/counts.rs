@@ -6,20 +6,33 @@ use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
-/// Counters by name, summed over their labels, and how many values each histogram was given.
+/// Counters by name and values of labels, and how many values each histogram was given.
 #[derive(Default)]
-pub(crate) struct Counts(Mutex<BTreeMap<String, Arc<Count>>>);
+pub(crate) struct Counts(Mutex<BTreeMap<(String, Vec<String>), Arc<Count>>>);
 
 #[derive(Default)]
 struct Count(AtomicU64);
 
 impl Counts {
+    /// Whatever the labels are.
     pub(crate) fn of(&self, name: &str) -> u64 {
-        self.0.lock().unwrap().get(name).map_or(0, |count| count.0.load(Ordering::Relaxed))
+        self.sum(|of, _| of == name)
     }
 
-    fn count(&self, name: &str) -> Arc<Count> {
-        Arc::clone(self.0.lock().unwrap().entry(name.to_owned()).or_default())
+    /// Only what has this value for one of its labels.
+    pub(crate) fn of_labelled(&self, name: &str, value: &str) -> u64 {
+        self.sum(|of, labels| of == name && labels.iter().any(|label| label == value))
+    }
+
+    fn sum(&self, is_meant: impl Fn(&str, &[String]) -> bool) -> u64 {
+        let counts = self.0.lock().unwrap();
+        let meant = counts.iter().filter(|((name, labels), _)| is_meant(name, labels));
+        meant.map(|(_, count)| count.0.load(Ordering::Relaxed)).sum()
+    }
+
+    fn count(&self, key: &Key) -> Arc<Count> {
+        let labels = key.labels().map(|label| label.value().to_owned()).collect();
+        Arc::clone(self.0.lock().unwrap().entry((key.name().to_owned(), labels)).or_default())
     }
 }
 
@@ -47,7 +60,7 @@ impl Recorder for Counts {
     fn describe_histogram(&self, _: KeyName, _: Option<Unit>, _: SharedString) {}
 
     fn register_counter(&self, key: &Key, _: &Metadata<'_>) -> Counter {
-        Counter::from_arc(self.count(key.name()))
+        Counter::from_arc(self.count(key))
     }
 
     fn register_gauge(&self, _: &Key, _: &Metadata<'_>) -> Gauge {
@@ -55,6 +68,6 @@ impl Recorder for Counts {
     }
 
     fn register_histogram(&self, key: &Key, _: &Metadata<'_>) -> Histogram {
-        Histogram::from_arc(self.count(key.name()))
+        Histogram::from_arc(self.count(key))
     }
 }

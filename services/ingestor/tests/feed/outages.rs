@@ -5,7 +5,7 @@ use std::time::Duration;
 use bus::Bus;
 use domain::{EventKind, FeedState};
 use futures::{SinkExt as _, StreamExt as _};
-use ingestor::metrics::{BACK_PRESSURE, GIVEN_UP, TICKS};
+use ingestor::metrics::{BACK_PRESSURE, FRAMES, GIVEN_UP, TICKS};
 use testkit::eventually;
 use tokio::net::TcpListener;
 use tokio::time::timeout;
@@ -149,11 +149,13 @@ async fn a_stop_does_not_wait_for_a_bus_that_takes_nothing_and_counts_what_it_gi
     let mut ingestor = Ingestor::start_on(quick, Bus::embedded(&narrow)).await;
     let full = || async { ingestor.bus.stream_state(bus::StreamKind::Raw).await.unwrap().size_bytes > 5_000 };
     eventually(PATIENCE, full).await;
-    // Nothing moves any more: one tick is in hand, and there is no place for it.
+    // Nothing moves any more: one tick is in hand, read and not handed over, and there is no place for it. A machine that
+    // pauses hands over nothing either, but has nothing in hand.
+    let moved = || (counts.of_labelled(FRAMES, "ticker"), counts.of(TICKS));
     let stuck = || async {
-        let before = counts.of(TICKS);
+        let before = moved();
         tokio::time::sleep(Duration::from_millis(150)).await;
-        before == counts.of(TICKS)
+        before.0 == before.1 + 1 && before == moved()
     };
     eventually(PATIENCE, stuck).await;
     let asked = tokio::time::Instant::now();
