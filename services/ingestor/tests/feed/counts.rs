@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use metrics::{Counter, Gauge, Histogram, HistogramFn, Key, KeyName, Metadata, Recorder, SharedString, Unit};
 
+/// A name, and the values of its labels.
+type Series = (String, Vec<String>);
+
 /// Counters by name and values of labels, and how many values each histogram was given.
 #[derive(Default)]
-pub(crate) struct Counts(Mutex<BTreeMap<(String, Vec<String>), Arc<Count>>>);
+pub(crate) struct Counts(Mutex<BTreeMap<Series, Arc<Count>>>);
 
 #[derive(Default)]
 struct Count(AtomicU64);
