@@ -39,7 +39,8 @@ pub struct Config {
     pub ack_wait: Duration,
     /// The most messages that a worker may have taken without acknowledging them; 10 000 by default.
     pub unacknowledged_messages_max: usize,
-    /// A worker to which nothing comes for so long though messages wait for it makes its consumer anew; 10 s by default.
+    /// A worker, or who follows a stream, to whom nothing comes for so long though messages wait makes its consumer anew; 10 s by
+    /// default.
     pub stalled_after: Duration,
     /// How long a publisher waits for the acknowledgement before it counts the attempt as failed; 5 s by default. In a
     /// cluster at most 3 s.
