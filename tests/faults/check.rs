@@ -268,16 +268,16 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
 }
 
 /// What the exchange still has is fetched, so that a loss inside may end in its place after all. It is seen from the way
-/// that a trade came: one that was accepted live is not stored as fetched, and where nothing was missed there is no gap.
+/// that a trade came: one that was accepted live is not stored as fetched, and where nothing was missed there is no gap. In a
+/// feed that is out of order a gap is told over what comes late, which then fills it.
 fn lost_on_the_way(evidence: &Evidence, rules: Rules, lost: &mut Found) {
-    if rules.broker_lost {
+    if rules.broker_lost || rules.feed_disordered {
         return;
     }
     if !rules.feed_broken {
         evidence.gaps.iter().for_each(|gap| lost.add(|| format!("{gap:?}, and the feed missed nothing")));
     }
-    // A tick that comes behind a gap that was told over it fills that gap.
-    for row in evidence.stored.iter().filter(|row| row.sequence.is_none() && !rules.feed_disordered) {
+    for row in evidence.stored.iter().filter(|row| row.sequence.is_none()) {
         if evidence.accepted.live.get(&row.product).is_some_and(|live| live.contains(&row.trade_id)) {
             lost.add(|| {
                 format!("{} {} was accepted live and is stored as fetched", row.product, row.trade_id)

@@ -231,6 +231,10 @@ impl World {
             shards: domain::ShardCount::new(u64::from(self.setup.shards)).expect("a count of shards"),
             ..bus::Config::default()
         };
+        if self.setup.nats_nodes > 1 {
+            // A node that was away may not answer yet while the others do.
+            self.nats.whole().await;
+        }
         let bus = bus::Bus::connect(&config).await.expect("a connection to the broker");
         let mut ingestors = Vec::new();
         for number in 0..self.setup.ingestors {

@@ -16,8 +16,8 @@ use crate::faults::script::{Deed, Happening, Phase};
 use crate::metrics::FAULTS;
 use crate::wire;
 
-/// How long a client may take to make room for a frame that is larger than all its queue.
-const OVERSIZED_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take to make room for what may be more than all its queue: a large frame, or a repetition.
+const BURST_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Outlet {
     /// Tells the truth about it, and does it. Returns what only the market can do.
@@ -42,6 +42,7 @@ impl Outlet {
         let count = clients.len();
         let hit = clients.iter().enumerate().filter(|(index, _)| deed.connection.hits(*index, count));
         let hit: Vec<&Arc<Client>> = hit.map(|(_, client)| client).collect();
+        let patience = BURST_PATIENCE.max(self.patience);
         match deed.kind {
             Kind::Disconnect { how } => {
                 let mut followers = Vec::new();
@@ -65,7 +66,7 @@ impl Outlet {
             Kind::Oversized { bytes } => {
                 let frame = wire::oversized(bytes);
                 for client in hit {
-                    self.deliver_patiently(client, &frame, OVERSIZED_PATIENCE.max(self.patience)).await;
+                    self.deliver_patiently(client, &frame, patience).await;
                 }
             }
             Kind::Repeat { last } => {
@@ -77,7 +78,7 @@ impl Outlet {
                 let again: Vec<Message> = again.collect();
                 for ticker in again {
                     for client in &hit {
-                        self.deliver(client, &ticker).await;
+                        self.deliver_patiently(client, &ticker, patience).await;
                     }
                 }
             }

@@ -144,6 +144,24 @@ async fn each_fault_does_to_tickers_what_it_says() {
 }
 
 #[tokio::test]
+async fn a_repetition_of_more_than_the_queue_holds_costs_no_connection() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut config, _) = faulty(&["BTC-USD"], &folder, &["repeat:after_ticks=150,last=100"]);
+    config.queue_messages_max = 32;
+    let exchange = Exchange::start(config).await;
+    let mut client = Client::subscribed(&exchange.url, &["BTC-USD"], &["ticker"]).await;
+    let mut ids = Vec::new();
+    while ids.len() < 300 {
+        let message = client.next().await;
+        ids.extend(message["trade_id"].as_u64());
+    }
+    let back: Vec<u64> =
+        ids.windows(2).filter(|ids| ids[1] < ids[0]).map(|ids| ids[0] - ids[1] + 1).collect();
+    assert_eq!(back, [100], "{ids:?}");
+    exchange.stop().await;
+}
+
+#[tokio::test]
 async fn a_faulty_ticker_can_be_read_and_the_truth_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let (config, _) = faulty(&["BTC-USD"], &folder, &["corrupt:after_ticks=5,count=3,how=crossed"]);
