@@ -106,6 +106,15 @@ impl Client {
         count(outcome.is_some(), length)
     }
 
+    /// Waits up to `patience` until the queue is empty, or the connection is gone.
+    pub(crate) async fn emptied(&self, patience: Duration) {
+        let all = self.bytes.acquire_many(self.cost(self.bytes_max));
+        tokio::select! {
+            () = self.queue.closed() => {}
+            _ = tokio::time::timeout(patience, all) => {}
+        }
+    }
+
     /// Queues the message if there is room; disconnects the client otherwise. Says whether it was queued.
     pub(crate) fn offer(&self, message: Message) -> bool {
         if self.takes_nothing() {

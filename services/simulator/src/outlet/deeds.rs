@@ -81,6 +81,10 @@ impl Outlet {
                         self.deliver_patiently(client, &ticker, patience).await;
                     }
                 }
+                // What comes next at a rate finds no room otherwise.
+                for client in hit {
+                    client.emptied(patience).await;
+                }
             }
             Kind::SequenceReset { to } => return Some((deed.products, to)),
             _ => {}

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use super::{assert_complete, faulty, ids, kept, read_until};
-use crate::support::{Client, Exchange, Http, frames, replay, script, truth, truth_faults};
-use simulator::{Config, Error, Speed};
+use crate::support::{Client, Exchange, Http, frames, market, replay, script, truth, truth_faults};
+use simulator::{Config, Error, Rate, Speed};
 use venues::coinbase::rest::parse_trades;
 
 /// Tickers of a recording: made up, numbered from 1.
@@ -145,19 +145,20 @@ async fn each_fault_does_to_tickers_what_it_says() {
 
 #[tokio::test]
 async fn a_repetition_of_more_than_the_queue_holds_costs_no_connection() {
-    let folder = tempfile::tempdir().unwrap();
-    let (mut config, _) = faulty(&["BTC-USD"], &folder, &["repeat:after_ticks=150,last=100"]);
-    config.queue_messages_max = 32;
+    let faults = script(&["repeat:after_ticks=200,last=200"]);
+    // Room for 0.6 s of the market: a pause of the machine makes no slow client.
+    let market = market(&["BTC-USD"], Rate::PerSecond(100));
+    let config = Config { faults, queue_messages_max: 64, ..market };
     let exchange = Exchange::start(config).await;
     let mut client = Client::subscribed(&exchange.url, &["BTC-USD"], &["ticker"]).await;
     let mut ids = Vec::new();
-    while ids.len() < 300 {
+    while ids.len() < 450 {
         let message = client.next().await;
         ids.extend(message["trade_id"].as_u64());
     }
     let back: Vec<u64> =
         ids.windows(2).filter(|ids| ids[1] < ids[0]).map(|ids| ids[0] - ids[1] + 1).collect();
-    assert_eq!(back, [100], "{ids:?}");
+    assert_eq!(back, [200], "{ids:?}");
     exchange.stop().await;
 }
 
