@@ -271,14 +271,20 @@ fn account(truth: &Truth, evidence: &Evidence, rules: Rules) -> (Vec<Line>, Sums
 /// that a trade came: one that was accepted live is not stored as fetched, and where nothing was missed there is no gap. In a
 /// feed that is out of order a gap is told over what comes late, which then fills it.
 fn lost_on_the_way(evidence: &Evidence, rules: Rules, lost: &mut Found) {
-    if rules.broker_lost || rules.feed_disordered {
+    if rules.broker_lost {
         return;
     }
-    if !rules.feed_broken {
-        evidence.gaps.iter().for_each(|gap| lost.add(|| format!("{gap:?}, and the feed missed nothing")));
+    let came = |product: &str, trade_id: u64| {
+        evidence.accepted.live.get(product).is_some_and(|live| live.contains(&trade_id))
+    };
+    for gap in evidence.gaps.iter().filter(|_| !rules.feed_broken) {
+        let came_late = rules.feed_disordered && (gap.first..=gap.last).all(|id| came(&gap.product, id));
+        if !came_late {
+            lost.add(|| format!("{gap:?}, and the feed missed nothing"));
+        }
     }
-    for row in evidence.stored.iter().filter(|row| row.sequence.is_none()) {
-        if evidence.accepted.live.get(&row.product).is_some_and(|live| live.contains(&row.trade_id)) {
+    for row in evidence.stored.iter().filter(|row| row.sequence.is_none() && !rules.feed_disordered) {
+        if came(&row.product, row.trade_id) {
             lost.add(|| {
                 format!("{} {} was accepted live and is stored as fetched", row.product, row.trade_id)
             });

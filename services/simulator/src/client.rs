@@ -12,6 +12,8 @@ use tokio_util::sync::CancellationToken;
 use crate::faults::Ending;
 use crate::metrics::{BYTES, DISCONNECTS, MESSAGES};
 
+const EMPTIED_POLL_INTERVAL: Duration = Duration::from_millis(1);
+
 /// A message on its way to a client; its bytes count until it is written.
 pub(crate) type Queued = (Message, OwnedSemaphorePermit);
 
@@ -106,12 +108,12 @@ impl Client {
         count(outcome.is_some(), length)
     }
 
-    /// Waits up to `patience` until the queue is empty, or the connection is gone.
-    pub(crate) async fn emptied(&self, patience: Duration) {
-        let all = self.bytes.acquire_many(self.cost(self.bytes_max));
-        tokio::select! {
-            () = self.queue.closed() => {}
-            _ = tokio::time::timeout(patience, all) => {}
+    /// Waits until nothing is queued, the connection is gone, or `deadline`. Takes no room meanwhile: the client may ask for
+    /// something, and be answered.
+    pub(crate) async fn emptied(&self, deadline: Instant) {
+        let is_waiting = || self.queue.capacity() < self.queue.max_capacity() && !self.queue.is_closed();
+        while is_waiting() && Instant::now() < deadline {
+            tokio::time::sleep(EMPTIED_POLL_INTERVAL).await;
         }
     }
 

@@ -126,6 +126,9 @@ fn what_was_fetched_in_place_of_what_was_lost_is_seen() {
     fails(missed, broken, &[]);
     fails(replace, Rules { broker_lost: true, ..STRICT }, &[]);
     fails(replace, Rules { feed_disordered: true, ..broken }, &[]);
+    let disordered = Rules { feed_disordered: true, ..STRICT };
+    fails(replace, disordered, &[]);
+    fails(missed, disordered, &["lost"]);
     // Nobody missed anything, so that there is no gap.
     fails(|evidence| evidence.gaps.push(gap(5, 5, 1)), STRICT, &["lost"]);
 }

@@ -16,7 +16,7 @@ use crate::faults::script::{Deed, Happening, Phase};
 use crate::metrics::FAULTS;
 use crate::wire;
 
-/// How long a client may take to make room for what may be more than all its queue: a large frame, or a repetition.
+/// How long clients may take to make room for what may be more than all their queue: a large frame, or a repetition.
 const BURST_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Outlet {
@@ -24,6 +24,7 @@ impl Outlet {
     pub(super) async fn happen(&mut self, happening: Happening) -> Option<SequenceReset> {
         let Happening { fault, phase, at, deed } = happening;
         let ago = Instant::now().saturating_duration_since(self.exchange.faults.instant(at));
+        let happened = UnixNanos::now().saturating_sub(ago);
         info!(fault = &*fault, ?phase, "scripted fault");
         if phase != Phase::Ended {
             counter!(FAULTS).increment(1);
@@ -32,7 +33,7 @@ impl Outlet {
             Some(deed) => self.perform(&fault, deed).await,
             None => None,
         };
-        self.truth.fault(fault, phase, UnixNanos::now().saturating_sub(ago)).await;
+        self.truth.fault(fault, phase, happened).await;
         reset
     }
 
@@ -76,14 +77,19 @@ impl Outlet {
                         course.recent.range(course.recent.len().saturating_sub(last)..).cloned()
                     });
                 let again: Vec<Message> = again.collect();
+                let deadline = Instant::now() + patience;
                 for ticker in again {
                     for client in &hit {
-                        self.deliver_patiently(client, &ticker, patience).await;
+                        let left = deadline.saturating_duration_since(Instant::now());
+                        self.deliver_patiently(client, &ticker, left).await;
                     }
                 }
-                // What comes next at a rate finds no room otherwise.
+                // What comes next at a rate would find no room.
                 for client in hit {
-                    client.emptied(patience).await;
+                    tokio::select! {
+                        () = client.emptied(deadline) => {}
+                        () = self.shutdown.requested() => {}
+                    }
                 }
             }
             Kind::SequenceReset { to } => return Some((deed.products, to)),
