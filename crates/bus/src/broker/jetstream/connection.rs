@@ -48,6 +48,8 @@ impl Observer {
             }
             // Attempts to connect again that fail: one line said that the connection is lost, and one will say that it is back.
             async_nats::Event::ClientError(error) => tracing::debug!(%error, "broker connection"),
+            // Only we end it for good: a command that has its answer, a role that stops.
+            async_nats::Event::Closed => tracing::debug!("the connection to the broker is closed"),
             event => tracing::warn!(%event, "broker connection"),
         }
     }
