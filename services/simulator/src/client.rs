@@ -177,3 +177,44 @@ fn count(queued: bool, length: usize) -> bool {
     }
     queued
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(5);
+
+    fn full() -> (Arc<Client>, mpsc::Receiver<Queued>) {
+        let (client, queued) = Client::new(1, 2, 1_000);
+        assert!(client.offer(Message::text("one")) && client.offer(Message::text("two")));
+        (client, queued)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_empty_when_the_last_message_is_taken() {
+        let (client, mut queued) = full();
+        let start = Instant::now();
+        let taking = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(queued.recv().await);
+            // There is room for an answer while the queue is waited for.
+            assert!(client.offer(Message::text("an answer")));
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            while queued.try_recv().is_ok() {}
+            queued
+        };
+        let ((), _queued) = tokio::join!(client.emptied(start + PATIENCE), taking);
+        assert_eq!(start.elapsed().as_secs(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_queue_is_not_waited_for_longer_than_until_the_deadline_or_when_the_client_is_gone() {
+        let (client, queued) = full();
+        let start = Instant::now();
+        client.emptied(start + PATIENCE).await;
+        assert_eq!(start.elapsed().as_secs(), 5);
+        drop(queued);
+        client.emptied(Instant::now() + PATIENCE).await;
+        assert_eq!(start.elapsed().as_secs(), 5);
+    }
+}
